@@ -1,0 +1,68 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BOOT := .cache/uv
+UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
+PYTHON ?= python3.11
+MEMBERS := shared services/fetcher services/solver services/storer cli
+IMAGES := fetcher solver storer cli
+export VIRTUAL_ENV := $(abspath $(VENV))
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+# uv is fetched from the package index when the machine has none.
+$(BOOT)/bin/uv:
+	$(PYTHON) -m venv $(BOOT)
+	$(BOOT)/bin/pip install --quiet uv
+
+$(STAMP): requirements/dev.txt $(MEMBERS:%=%/pyproject.toml) | $(filter $(BOOT)/bin/uv,$(UV))
+	$(UV) venv --quiet --allow-existing --python 3.11 $(VENV)
+	$(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	touch $@
+
+.PHONY: install
+install: $(STAMP) ## Create .venv with the locked dependencies
+
+.PHONY: lock
+lock: | $(filter $(BOOT)/bin/uv,$(UV)) ## Upgrade every dependency and write requirements/ anew
+	$(UV) lock --quiet --upgrade
+	$(UV) export --quiet --no-header --frozen --no-emit-workspace --all-packages --all-groups -o requirements/dev.txt
+	for name in $(IMAGES); do \
+	  $(UV) export --quiet --no-header --frozen --no-emit-workspace --package tidegate-$$name --no-dev -o requirements/$$name.txt; \
+	done
+
+.PHONY: check
+check: $(STAMP) ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(STAMP) ## Mend what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: $(STAMP) ## Every test that needs no Apache Kafka
+	$(BIN)/pytest -m "not kafka"
+
+.PHONY: test-kafka
+test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)
+	TIDEGATE_TEST_KAFKA=required $(BIN)/pytest -m kafka
+
+.PHONY: demo
+demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
+	$(BIN)/tidegate demo
+
+.PHONY: up
+up: $(STAMP) ## Start the embedded stack and keep it running
+	$(BIN)/tidegate up

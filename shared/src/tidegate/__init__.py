@@ -1,0 +1,1 @@
+"""Tidegate's library: the records, the consumer runtime and what every service shares."""

@@ -1,0 +1,1 @@
+"""The consumer runtime. Read ``service`` (the nouns), ``offsets`` (the state), ``runtime`` (the loop)."""

@@ -1,0 +1,407 @@
+"""The records that travel on the topics: shapes, units, and how they are read and written.
+
+Version N of a record reads version N-1; an unknown version is a dead letter, never a crash. The JSON
+Schemas in ``docs/schemas`` are generated from these classes (``tidegate.schemas``).
+
+Custody (delivery.md C1): every internal record carries the whole job: its original bytes and its
+``JobState``. On lanes, delay topics, pages and dead letters the state is the header ``tidegate-job``;
+``captcha-requests`` and ``captcha-solutions`` embed both in their JSON.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal, TypeVar
+
+import msgspec
+
+from tidegate.errors import RecordError
+from tidegate.outcome import Reason
+
+VERSION = 1
+
+HEADER_JOB = "tidegate-job"
+HEADER_ORIGINAL = "tidegate-original"
+HEADER_PAGE = "tidegate-page"
+HEADER_DEAD = "tidegate-dead"
+HEADER_TRACE = "traceparent"
+
+DEFAULT_RUN = "default"
+
+
+class Lane(StrEnum):
+    """Priority of a job; each has an intake topic."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Route(StrEnum):
+    """What the solver's router optimises for a job."""
+
+    CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+    RELIABLE = "reliable"
+
+
+class ChallengeKind(StrEnum):
+    """What stands in the way of a page."""
+
+    RECAPTCHA_V2 = "recaptcha_v2"
+    HCAPTCHA = "hcaptcha"
+    TURNSTILE = "turnstile"
+
+
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumed record. ``topic`` is the logical name; ``timestamp_ms`` the broker's append time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: Mapping[str, bytes]
+
+
+class UrlJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user produces onto an intake topic; ``url`` is the only required field.
+
+    ``body`` is sent as UTF-8. ``deadline`` is in seconds, counted from the broker's append time.
+    ``max_solve_cost`` is in US dollars. ``metadata`` is passed through untouched to the page row.
+    """
+
+    url: str
+    id: str | None = None
+    run: str = DEFAULT_RUN
+    metadata: msgspec.Raw = msgspec.Raw(b"null")  # noqa: RUF009 -- an immutable value
+    method: str = "GET"
+    headers: dict[str, str] = {}
+    body: str | None = None
+    priority: Lane | None = None
+    parser: str | None = None
+    proxy: str | None = None
+    route: Route | None = None
+    max_retries: int | None = None
+    max_solve_cost: float | None = None
+    deadline: float = 86_400.0
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job was first accepted."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class SolveSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One solve that was spent on a job; ``cost`` in US dollars."""
+
+    request_id: str
+    kind: ChallengeKind
+    provider: str
+    cost: float
+
+
+class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that Tidegate knows of a job beside its original bytes.
+
+    Identity is (``run``, ``id``). ``site`` stays the original URL's, whatever redirects say (O2).
+    ``hop`` grows with each retry, challenge round and replay (M4). ``accepted_at_ms`` is the broker's
+    append time at intake; ``due_at_ms``, if any, is when a delayed job may run again.
+    """
+
+    version: int = VERSION
+    run: str
+    id: str
+    site: str
+    lane: Lane = Lane.NORMAL
+    origin: Origin
+    accepted_at_ms: int
+    due_at_ms: int | None = None
+    attempts: dict[str, int] = {}
+    hop: int = 0
+    deferrals: int = 0
+    solves: tuple[SolveSummary, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The whole job in custody: its original bytes and its state."""
+
+    original: bytes
+    state: JobState
+
+
+class Cookie(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A cookie; ``domain`` without a leading dot, host-only when ``host_only``."""
+
+    name: str
+    value: str
+    domain: str
+    path: str = "/"
+    secure: bool = False
+    host_only: bool = True
+    expires_at_ms: int | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Session, proxy and user agent as one unit: a page is resumed as who asked for it.
+
+    ``proxy_id`` names a proxy of the operator's pool; credentials never travel in a record.
+    """
+
+    user_agent: str
+    cookies: tuple[Cookie, ...] = ()
+    proxy_id: str | None = None
+
+
+class ChallengeForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The page's own form through which a token goes back.
+
+    ``action`` is absolute. ``fields`` are the form's inputs with their values, in page order;
+    ``token_fields`` are the names that take the token.
+    """
+
+    action: str
+    method: Literal["GET", "POST"]
+    fields: tuple[tuple[str, str], ...] = ()
+    token_fields: tuple[str, ...]
+
+
+class Challenge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was found on a page: its kind, the parameters a solving service needs, the signatures hit.
+
+    ``params`` has at least ``sitekey`` for the three token kinds; optional ones are ``action``,
+    ``cdata``, ``data_s``, ``invisible`` ("true").
+    """
+
+    kind: ChallengeKind
+    page_url: str
+    params: dict[str, str]
+    form: ChallengeForm | None = None
+    signatures: tuple[str, ...] = ()
+
+
+class CaptchaRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Asks the solver for an answer. ``request_id`` = hash(run, id, hop) (M4).
+
+    ``lifetime_s`` counts from the record's append time (T1). ``max_cost`` in US dollars.
+    """
+
+    version: int = VERSION
+    request_id: str
+    challenge: Challenge
+    identity: Identity
+    lifetime_s: float
+    route: Route | None = None
+    max_cost: float | None = None
+    original: bytes
+    state: JobState
+
+
+class SolutionStatus(StrEnum):
+    """How a request was answered; every request is (C2)."""
+
+    SOLVED = "solved"
+    FAILED = "failed"
+    EXPIRED_UNBOUGHT = "expired_unbought"
+    REFUSED = "refused"
+    UNSOLVABLE = "unsolvable"
+
+
+class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The solver's answer, with the whole request in it, so that any fetcher resumes any job.
+
+    ``lifetime_s`` is what is left of the token's life, counted from this record's append time.
+    ``cost`` in US dollars is what was paid, also where the answer is not ``solved``.
+    """
+
+    version: int = VERSION
+    status: SolutionStatus
+    request: CaptchaRequest
+    message: str = ""
+    token: str | None = None
+    user_agent: str | None = None
+    provider: str | None = None
+    task_id: str | None = None
+    cost: float = 0.0
+    lifetime_s: float = 0.0
+
+
+class SolveRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request cost, for the ``solves`` table. Times in epoch milliseconds, broker clock."""
+
+    version: int = VERSION
+    request_id: str
+    run: str
+    job_id: str
+    site: str
+    kind: ChallengeKind
+    status: SolutionStatus
+    provider: str | None
+    task_id: str | None
+    cost: float
+    polls: int
+    error_code: str | None
+    requested_at_ms: int
+    created_at_ms: int | None
+    answered_at_ms: int
+
+
+class TaskState(StrEnum):
+    """Life of a request in the journal; it only advances (M4)."""
+
+    RESERVED = "reserved"
+    TASK = "task"
+    ANSWERED = "answered"
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The solver's journal entry on ``captcha-tasks``, keyed by request id: pay once.
+
+    ``answer`` is the whole solution record once it was published, to answer a duplicate from.
+    """
+
+    version: int = VERSION
+    request_id: str
+    state: TaskState
+    provider: str
+    task_id: str | None = None
+    created_at_ms: int | None = None
+    polls: int = 0
+    max_cost: float
+    answer: bytes | None = None
+
+
+class PageMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Header ``tidegate-page``: everything about a page but its body, which is the value, zstd.
+
+    ``url`` is the job's, ``final_url`` after redirects, both without credentials. ``content_type`` as
+    served; ``length`` and ``body_hash`` (BLAKE2b-128, hex) are those of the body before compression.
+    ``elapsed_ms`` is the last request's. ``metadata`` is the job's own, untouched.
+    """
+
+    version: int = VERSION
+    url: str
+    final_url: str
+    status: int
+    content_type: str = ""
+    charset: str | None = None
+    headers: dict[str, str] = {}
+    length: int
+    body_hash: str
+    fetched_at_ms: int
+    elapsed_ms: int
+    parser: str | None = None
+    challenges: int = 0
+    proxy_id: str | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"null")  # noqa: RUF009 -- an immutable value
+
+
+class DeadMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Header ``tidegate-dead``: why a job ended. The value is the job's original bytes.
+
+    Where those did not fit, ``truncated_length`` and ``original_hash`` say what they were (C9).
+    ``url`` and ``final_url`` are without credentials.
+    """
+
+    version: int = VERSION
+    reason: Reason
+    error_class: str
+    message: str
+    service: str
+    dead_at_ms: int
+    url: str | None = None
+    last_status: int | None = None
+    final_url: str | None = None
+    body_hash: str | None = None
+    truncated_length: int | None = None
+    original_hash: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_JOB_STATE = msgspec.json.Decoder(JobState)
+R = TypeVar("R")
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Return the record as compact JSON."""
+    return _encoder.encode(record)
+
+
+def decoder(record_type: type[R]) -> msgspec.json.Decoder[R]:
+    """Return a decoder to keep: building one is dear, using it is cheap."""
+    return msgspec.json.Decoder(record_type)
+
+
+def decode(reader: msgspec.json.Decoder[R], data: bytes, what: str) -> R:
+    """Decode an internal record. Raises RecordError with a sentence that names ``what``."""
+    try:
+        record = reader.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(Reason.BAD_STATE, f"{what} cannot be read: {error}") from error
+    version = getattr(record, "version", VERSION)
+    if version not in (VERSION, VERSION - 1):
+        raise RecordError(
+            Reason.UNKNOWN_VERSION, f"{what} has version {version}; this build reads {VERSION}"
+        )
+    return record
+
+
+def job_state(headers: Mapping[str, bytes]) -> JobState | None:
+    """Return the state in the header ``tidegate-job``, None where there is none."""
+    data = headers.get(HEADER_JOB)
+    return None if data is None else decode(_JOB_STATE, data, f"the header {HEADER_JOB}")
+
+
+def job_headers(state: JobState) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers by which a record carries the state of its job."""
+    return ((HEADER_JOB, encode(state)),)
+
+
+def origin_of(record: Inbound) -> Origin:
+    """Return where a record stands."""
+    return Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp_ms,
+    )
+
+
+def default_id(origin: Origin) -> str:
+    """Return the id of a job that names none (O3).
+
+    The timestamp is part of it: a broker that begins again at offset 0 must not reuse an identity.
+    """
+    text = f"{origin.topic}/{origin.partition}/{origin.offset}/{origin.timestamp_ms}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def request_id(state: JobState) -> str:
+    """Return the id of the captcha request of this hop of the job (M4)."""
+    text = f"{len(state.run)}:{state.run}/{len(state.id)}:{state.id}/{state.hop}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def body_hash(body: bytes) -> str:
+    """Return BLAKE2b-128 of a body, in hex: the identity of its content."""
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def stray_job(record: Inbound, site: str = "") -> Job:
+    """Return a job for a record that could not be read, so that even garbage has one outcome."""
+    origin = origin_of(record)
+    state = JobState(
+        run=DEFAULT_RUN,
+        id=default_id(origin),
+        site=site,
+        origin=origin,
+        accepted_at_ms=record.timestamp_ms,
+    )
+    return Job(record.value, state)
+
+

@@ -1,0 +1,151 @@
+"""Settings at the edge: environment variables in, validated objects out.
+
+Variables are ``TIDEGATE_<SECTION>__<FIELD>``; a file given by ``TIDEGATE_<SECTION>__<FIELD>_FILE`` may hold
+a secret instead. A variable with our prefix that nobody reads is an error, because a misspelt setting
+must not pass in silence. Each service adds a section of its own and ignores those of the others.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from tidegate.errors import ConfigurationError
+
+PREFIX = "TIDEGATE_"
+SECTIONS = ("kafka", "clickhouse", "telemetry", "health", "runtime", "fetcher", "solver", "storer")
+
+S = TypeVar("S", bound="Settings")
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """Where Kafka is and how this installation uses it."""
+
+    bootstrap: str = Field("127.0.0.1:9092", description="Brokers as host:port, comma-separated.")
+    prefix: str = Field("", description="Put before every topic and group, to share a cluster.")
+    partitions: int = Field(
+        12, ge=1, le=1000, description="Partitions of a new site-keyed topic; equal for all of them."
+    )
+    replication: int = Field(1, ge=1, le=9, description="Replicas of a new topic; 3 in production.")
+    min_insync_replicas: int = Field(
+        1, ge=1, description="Replicas that must have a record; 2 in production."
+    )
+    idempotent: bool = Field(
+        True, description="Idempotent producer; off only for the embedded broker, which lacks it."
+    )
+    session_timeout_s: float = Field(
+        10.0, ge=0.5, le=300, description="Silence after which the broker gives our partitions away."
+    )
+    outage_days: int = Field(
+        14, ge=1, description="Longest declared outage, in days: the retention of custody topics."
+    )
+
+
+class ClickHouseSettings(Section):
+    """Where ClickHouse is."""
+
+    url: str = Field("http://127.0.0.1:8123", description="HTTP(S) address of the server.")
+    user: str = Field("default", description="User name.")
+    password: SecretStr = Field(SecretStr(""), description="Password.")
+    database: str = Field("tidegate", description="Database; created by `tidegate migrate`.")
+    cluster: str | None = Field(
+        None, description="Cluster name for replicated tables; empty means a single server."
+    )
+
+
+class TelemetrySettings(Section):
+    """Logs and traces."""
+
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level.")
+    trace_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of new traces that are sampled, decided at the head."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP endpoint for traces; empty means that none are sent."
+    )
+
+
+class HealthSettings(Section):
+    """The little server that probes ask."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
+    port: int = Field(0, ge=0, le=65535, description="Port of /live and /ready; 0 means no server.")
+
+
+class RuntimeSettings(Section):
+    """Bounds of the consumer runtime."""
+
+    window: int = Field(
+        128, ge=1, le=100_000, description="Records in hand at once, waiting ones included."
+    )
+    reserved_for_solutions: int = Field(
+        16, ge=0, description="Slots of the window that only solutions may take."
+    )
+    handler_deadline_s: float = Field(
+        120.0, gt=0, description="Seconds after which a handler is cancelled and its job retried."
+    )
+    drain_deadline_s: float = Field(
+        20.0, gt=0, le=600, description="Seconds that work in hand gets at a rebalance or shutdown."
+    )
+    commit_interval_s: float = Field(0.5, gt=0, description="Seconds between commits.")
+    fetch_bytes: int = Field(
+        512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most."
+    )
+
+
+class Settings(BaseModel):
+    """What every service reads; a service adds its own section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    health: HealthSettings = HealthSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """Read the settings of one service.
+
+    Raises ConfigurationError naming the variable and what it should have been.
+    """
+    env = os.environ if environment is None else environment
+    sections: dict[str, dict[str, Any]] = {}
+    for variable in sorted(env):
+        if not variable.startswith(PREFIX):
+            continue
+        section, _, field = variable.removeprefix(PREFIX).lower().partition("__")
+        if section not in SECTIONS or not field:
+            message = f"{variable} is not a setting of Tidegate (sections: {', '.join(SECTIONS)})"
+            raise ConfigurationError(message)
+        if section not in kind.model_fields:
+            continue
+        value = env[variable]
+        if field.endswith("_file"):
+            field, value = field.removesuffix("_file"), _read(variable, value)
+        sections.setdefault(section, {})[field] = value
+    try:
+        return kind.model_validate(sections)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'__'.join(str(part) for part in problem['loc'])}".upper() + f": {problem['msg']}"
+            for problem in error.errors(include_input=False)
+        )
+        raise ConfigurationError(problems) from None
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- nothing else is needed
+            return file.read().strip()
+    except OSError as error:
+        message = f"{variable}: {path} cannot be read: {error.strerror}"
+        raise ConfigurationError(message) from error

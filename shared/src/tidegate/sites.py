@@ -1,0 +1,92 @@
+"""Which site a URL belongs to, and which partition a site's records go to.
+
+A site is the URL's host, with the port where it is not the scheme's default. Our own records go to the
+explicit partition murmur2(site) mod n, so that one fetcher normally owns a site's lanes, sessions and
+solutions (delivery.md S1); correctness never rests on that.
+"""
+
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from tidegate.errors import RecordError
+from tidegate.outcome import Reason
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_URL_CHARACTERS = 8192
+
+
+def parse_url(url: str) -> SplitResult:
+    """Split a URL that may be fetched. Raises RecordError: not a URL, or not http(s)."""
+    if len(url) > _MAX_URL_CHARACTERS:
+        raise RecordError(
+            Reason.NOT_A_URL, f"The URL has {len(url)} characters; at most {_MAX_URL_CHARACTERS}."
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise RecordError(Reason.NOT_A_URL, f"This is not a URL: {error}.") from error
+    if not parts.scheme:
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL: it has no scheme such as https://.")
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise RecordError(
+            Reason.SCHEME_NOT_ALLOWED,
+            f"URLs with the scheme {parts.scheme[:32]!r} are not fetched, only http and https.",
+        )
+    if not parts.hostname or port == 0 or any(c.isspace() or ord(c) < 32 for c in url):
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL: it names no host that could exist.")
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            return host.encode("idna").decode() if not host.isascii() else host
+        except UnicodeError as error:
+            raise RecordError(
+                Reason.NOT_A_URL, "This is not a URL: its host name cannot be encoded."
+            ) from error
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def site_of(url: str) -> str:
+    """Return the site of a URL. Raises RecordError where it is no URL that may be fetched."""
+    parts = parse_url(url)
+    host = _host(parts)
+    if parts.port in (None, _DEFAULT_PORTS[parts.scheme]):
+        return host
+    return f"{host}:{parts.port}"
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without user, password and fragment: the form that may be stored (O7)."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return Kafka's murmur2 partition of a key: what the Java client and aiokafka compute."""
+    return (_murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    length = len(data)
+    m = 0x5BD1E995
+    h = (0x9747B28C ^ length) & 0xFFFFFFFF
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little")
+        k = (k * m) & 0xFFFFFFFF
+        k ^= k >> 24
+        k = (k * m) & 0xFFFFFFFF
+        h = ((h * m) & 0xFFFFFFFF) ^ k
+    rest = data[whole:]
+    if rest:
+        h ^= int.from_bytes(rest, "little")
+        h = (h * m) & 0xFFFFFFFF
+    h ^= h >> 13
+    h = (h * m) & 0xFFFFFFFF
+    return h ^ (h >> 15)

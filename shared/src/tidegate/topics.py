@@ -1,0 +1,108 @@
+"""The declaration of every topic: one table from which they are created, checked and named."""
+
+from enum import StrEnum
+
+import msgspec
+
+from tidegate.records import Lane
+
+_MIB = 1 << 20
+_DAY_MS = 86_400_000
+
+
+class Topic(StrEnum):
+    """Logical names; an installation's prefix is put before them at the broker."""
+
+    URLS_HIGH = "urls-high"
+    URLS = "urls"
+    URLS_LOW = "urls-low"
+    RETRY_2S = "urls-retry-2s"
+    RETRY_4S = "urls-retry-4s"
+    RETRY_8S = "urls-retry-8s"
+    RETRY_1M = "urls-retry-1m"
+    RETRY_10M = "urls-retry-10m"
+    RETRY_1H = "urls-retry-1h"
+    CAPTCHA_REQUESTS = "captcha-requests"
+    CAPTCHA_SOLUTIONS = "captcha-solutions"
+    CAPTCHA_TASKS = "captcha-tasks"
+    PAGES = "pages"
+    SOLVES = "solves"
+    DEAD_LETTER = "dead-letter"
+
+
+LANES: dict[Lane, Topic] = {
+    Lane.HIGH: Topic.URLS_HIGH,
+    Lane.NORMAL: Topic.URLS,
+    Lane.LOW: Topic.URLS_LOW,
+}
+
+# Delay classes in seconds, ascending: due = append time + delay, so the head is always the next due (T2).
+DELAYS: dict[Topic, float] = {
+    Topic.RETRY_2S: 2.0,
+    Topic.RETRY_4S: 4.0,
+    Topic.RETRY_8S: 8.0,
+    Topic.RETRY_1M: 60.0,
+    Topic.RETRY_10M: 600.0,
+    Topic.RETRY_1H: 3600.0,
+}
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a topic is made. Sizes in bytes, times in milliseconds.
+
+    ``site_keyed`` topics have equal partition counts, checked at start (S2).
+    """
+
+    topic: Topic
+    max_message_bytes: int
+    retention_ms: int
+    compacted: bool = False
+    site_keyed: bool = True
+    segment_bytes: int | None = None
+    segment_ms: int | None = None
+
+    def config(self, *, min_insync_replicas: int) -> dict[str, str]:
+        """Return the topic's settings as Kafka spells them."""
+        config = {
+            "max.message.bytes": str(self.max_message_bytes),
+            "retention.ms": str(self.retention_ms),
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "message.timestamp.type": "LogAppendTime",
+            "min.insync.replicas": str(min_insync_replicas),
+            "unclean.leader.election.enable": "false",
+        }
+        if self.segment_bytes is not None:
+            config["segment.bytes"] = str(self.segment_bytes)
+        if self.segment_ms is not None:
+            config["segment.ms"] = str(self.segment_ms)
+        return config
+
+
+def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
+    """Return every topic. Custody topics keep records at least ``outage_days`` (C6).
+
+    Sizes are a ladder (C9): what was taken in must fit wherever the job goes next.
+    """
+    keep = outage_days * _DAY_MS
+    intake, delay, captcha, dead = 12 * _MIB, 13 * _MIB, 20 * _MIB, 24 * _MIB
+    small = 1 * _MIB
+    return (
+        *(TopicSpec(topic=t, max_message_bytes=intake, retention_ms=keep) for t in LANES.values()),
+        *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in DELAYS),
+        TopicSpec(topic=Topic.CAPTCHA_REQUESTS, max_message_bytes=captcha, retention_ms=keep),
+        TopicSpec(topic=Topic.CAPTCHA_SOLUTIONS, max_message_bytes=captcha, retention_ms=keep),
+        TopicSpec(
+            topic=Topic.CAPTCHA_TASKS,
+            max_message_bytes=captcha,
+            retention_ms=keep,
+            compacted=True,
+            segment_bytes=16 * _MIB,
+            segment_ms=600_000,
+        ),
+        TopicSpec(topic=Topic.PAGES, max_message_bytes=dead, retention_ms=keep),
+        TopicSpec(topic=Topic.SOLVES, max_message_bytes=small, retention_ms=keep),
+        TopicSpec(topic=Topic.DEAD_LETTER, max_message_bytes=dead, retention_ms=keep),
+    )
+
+
+MAX_RECORD_BYTES = 24 * _MIB
