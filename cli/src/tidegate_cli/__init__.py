@@ -1,1 +1,1 @@
-""""""
+"""The ``tidegate`` command and the embedded stack."""

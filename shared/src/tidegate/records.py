@@ -75,7 +75,7 @@ class UrlJob(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     id: str | None = None
     run: str = DEFAULT_RUN
-    metadata: msgspec.Raw = msgspec.Raw(b"null")  # noqa: RUF009 -- an immutable value
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
     method: str = "GET"
     headers: dict[str, str] = {}
     body: str | None = None
@@ -298,7 +298,7 @@ class PageMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parser: str | None = None
     challenges: int = 0
     proxy_id: str | None = None
-    metadata: msgspec.Raw = msgspec.Raw(b"null")  # noqa: RUF009 -- an immutable value
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class DeadMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -345,9 +345,7 @@ def decode(reader: msgspec.json.Decoder[R], data: bytes, what: str) -> R:
         raise RecordError(Reason.BAD_STATE, f"{what} cannot be read: {error}") from error
     version = getattr(record, "version", VERSION)
     if version not in (VERSION, VERSION - 1):
-        raise RecordError(
-            Reason.UNKNOWN_VERSION, f"{what} has version {version}; this build reads {VERSION}"
-        )
+        raise RecordError(Reason.UNKNOWN_VERSION, f"{what} has version {version}; this build reads {VERSION}")
     return record
 
 
@@ -403,5 +401,3 @@ def stray_job(record: Inbound, site: str = "") -> Job:
         accepted_at_ms=record.timestamp_ms,
     )
     return Job(record.value, state)
-
-

@@ -82,9 +82,7 @@ class HealthSettings(Section):
 class RuntimeSettings(Section):
     """Bounds of the consumer runtime."""
 
-    window: int = Field(
-        128, ge=1, le=100_000, description="Records in hand at once, waiting ones included."
-    )
+    window: int = Field(128, ge=1, le=100_000, description="Records in hand at once, waiting ones included.")
     reserved_for_solutions: int = Field(
         16, ge=0, description="Slots of the window that only solutions may take."
     )
@@ -95,9 +93,7 @@ class RuntimeSettings(Section):
         20.0, gt=0, le=600, description="Seconds that work in hand gets at a rebalance or shutdown."
     )
     commit_interval_s: float = Field(0.5, gt=0, description="Seconds between commits.")
-    fetch_bytes: int = Field(
-        512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most."
-    )
+    fetch_bytes: int = Field(512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most.")
 
 
 class Settings(BaseModel):

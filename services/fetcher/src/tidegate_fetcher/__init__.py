@@ -1,1 +1,1 @@
-""""""
+"""The fetcher: urls to pages, captcha-requests, delay topics or dead-letter."""

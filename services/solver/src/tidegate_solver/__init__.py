@@ -1,1 +1,1 @@
-""""""
+"""The solver: captcha-requests to captcha-solutions through solving services."""

@@ -1,1 +1,1 @@
-""""""
+"""The storer: pages, solves and dead letters to ClickHouse."""
