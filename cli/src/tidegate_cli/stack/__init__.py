@@ -1,0 +1,1 @@
+"""The embedded stack: a supervisor of child processes, and brokers that need no container engine."""
