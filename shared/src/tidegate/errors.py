@@ -6,13 +6,19 @@ TidegateError
 ├── IllegalTransitionError  a state machine was asked for a step that it does not have; nothing changed
 ├── BrokerError             Kafka refused or lost something that the caller must judge
 │   ├── FatalProduceError   whether a custody record was stored is unknown for good; the process ends
-│   └── CommitRefusedError  the group moved on; the next owner redoes the work
+│   ├── CommitRefusedError  the group moved on, or nobody knows; the next owner redoes the work
+│   └── OffsetsLostError    records went before they were read; those partitions stop with an alarm
 └── RemoteError             another system failed
     ├── ClickHouseError     carries ClickHouse's own error code
     └── SolverError         carries the solving service's error code and its class
 """
 
+from typing import TYPE_CHECKING
+
 from tidegate.outcome import Reason
+
+if TYPE_CHECKING:
+    from tidegate.records import Job
 
 
 class TidegateError(Exception):
@@ -27,13 +33,15 @@ class RecordError(TidegateError):
     """A record that no retry can help.
 
     ``reason`` is the dead letter's reason; the message is a sentence that a person understands and
-    holds no secret, because it is stored.
+    holds no secret, because it is stored. ``job`` is what could be read of the job all the same, so that
+    its dead letter bears its own identity; None where nothing could.
     """
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, job: "Job | None" = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.job = job
 
 
 class IllegalTransitionError(TidegateError):
@@ -49,7 +57,18 @@ class FatalProduceError(BrokerError):
 
 
 class CommitRefusedError(BrokerError):
-    """The group has moved on; the result is dropped and the new owner redoes the work."""
+    """The commit was refused, or its answer did not come: the result is dropped and redone."""
+
+
+class OffsetsLostError(BrokerError):
+    """Records were deleted before they were read (C6).
+
+    ``lost`` maps (topic, partition) to the first offset that is gone and the first that is left.
+    """
+
+    def __init__(self, lost: "dict[tuple[str, int], tuple[int, int]]") -> None:
+        super().__init__(f"records are gone: {lost}")
+        self.lost = lost
 
 
 class RemoteError(TidegateError):

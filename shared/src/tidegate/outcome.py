@@ -104,13 +104,17 @@ class Defer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dead(msgspec.Struct, frozen=True, kw_only=True):
-    """The job ends here as a dead letter. ``message`` is stored and read by people: no secrets."""
+    """The job ends here as a dead letter. ``message`` is stored and read by people: no secrets.
+
+    ``body_hash`` names a body that is kept although its job failed (a parse error).
+    """
 
     reason: Reason
     error_class: ErrorClass
     message: str
     last_status: int | None = None
     final_url: str | None = None
+    body_hash: str | None = None
     state: "JobState | None" = None
 
 

@@ -3,21 +3,35 @@
 Every service's ``__main__`` is one call of ``main`` with its settings, its plan and its ``build``.
 """
 
+import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
+import uvloop
 
-from tidegate.clock import BrokerClock, Clock
+from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
+from tidegate.consume.kafka_reader import KafkaReader
+from tidegate.consume.kafka_sink import KafkaSink
+from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.plan import Plan
+from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
-from tidegate.events import Emit
+from tidegate.errors import BrokerError, ConfigurationError, TidegateError
+from tidegate.events import Emit, Event, log_emitter
+from tidegate.health import health_server, probe
+from tidegate.kafka_admin import site_partitions
 from tidegate.records import Inbound
-from tidegate.settings import Settings
+from tidegate.settings import Settings, load
+from tidegate.tracing import OpenTelemetryTracing, tracer_provider
 
 S = TypeVar("S", bound=Settings)
+
+_BROKER_WAIT_S = 60.0
 
 
 class PartitionReader(Protocol):
@@ -41,7 +55,28 @@ class Context(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     partitions: int
 
 
-Build = Callable[[Context[S]], AbstractAsyncContextManager[Service]]
+Build = Callable[[Context[S]], AbstractAsyncContextManager[Service[Any]]]
+
+
+class Configured(Event, frozen=True):
+    """The service starts with these settings that matter most."""
+
+    bootstrap: str
+    prefix: str
+    partitions: int
+
+
+class Stopped(Event, frozen=True):
+    """The service has ended."""
+
+    exit_code: int
+
+
+class StartFailed(Event, frozen=True):
+    """The service could not start or had to end; the message says what to mend."""
+
+    level: ClassVar[str] = "error"
+    error: str
 
 
 def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
@@ -50,4 +85,95 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
     0 after a clean drain, 2 for a configuration error, 1 for anything else.
     ``python -m <service> health`` asks a running one's /ready and exits 0 or 1.
     """
-    raise NotImplementedError
+    arguments = sys.argv[1:]
+    try:
+        settings = load(settings_kind)
+    except ConfigurationError as error:
+        log_emitter(name)(StartFailed(error=str(error)))
+        return 2
+    if arguments == ["health"]:
+        return 0 if uvloop.run(probe(settings.health.host, settings.health.port)) else 1
+    emit = log_emitter(name, settings.telemetry.log_level)
+    if arguments:
+        emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
+        return 2
+    try:
+        uvloop.run(_serve(name, settings, plan, build, emit))
+    except ConfigurationError as error:
+        emit(StartFailed(error=str(error)))
+        return 2
+    except (TidegateError, ExceptionGroup) as error:
+        emit(StartFailed(error=_sentence(error)))
+        return 1
+    emit(Stopped(exit_code=0))
+    return 0
+
+
+async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit) -> None:
+    clock = SystemClock()
+    broker_clock = BrokerClock(clock)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    provider = tracer_provider(name, settings.telemetry)
+    partitions = await _wait_for_broker(settings, clock)
+    emit(Configured(bootstrap=settings.kafka.bootstrap, prefix=settings.kafka.prefix, partitions=partitions))
+    sink = KafkaSink(settings.kafka, clock=clock, broker_clock=broker_clock, emit=emit)
+    await sink.start(partitions)
+    try:
+        context = Context(
+            settings=settings,
+            emit=emit,
+            clock=clock,
+            broker_clock=broker_clock,
+            random=seeded_random(),
+            sink=sink,
+            reader=KafkaReader(settings.kafka),
+            partitions=partitions,
+        )
+        async with build(context) as service:
+            runtime = Runtime(
+                plan=plan,
+                service=service,
+                source=KafkaSource(
+                    settings.kafka,
+                    group=plan.group,
+                    topics=plan.all_topics,
+                    fetch_bytes=settings.runtime.fetch_bytes,
+                    drain_deadline_s=settings.runtime.drain_deadline_s,
+                ),
+                sink=sink,
+                settings=settings.runtime,
+                clock=clock,
+                broker_clock=broker_clock,
+                emit=emit,
+                tracing=OpenTelemetryTracing(provider.get_tracer("tidegate"), plan.group),
+            )
+            async with health_server(settings.health.host, settings.health.port, runtime.snapshot):
+                await runtime.run(stop)
+    finally:
+        await sink.stop()
+        provider.shutdown()
+
+
+async def _wait_for_broker(settings: Settings, clock: Clock) -> int:
+    """Return the partition count of the site-keyed topics; a broker that starts beside us gets a while.
+
+    Raises BrokerError when it does not come, ConfigurationError when topics are missing or uneven.
+    """
+    until = clock.monotonic() + _BROKER_WAIT_S
+    while True:
+        try:
+            return await site_partitions(settings)
+        except BrokerError:
+            if clock.monotonic() >= until:
+                raise
+            await clock.sleep(1.0)
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the first cause of a failure, in words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -305,7 +305,7 @@ class DeadMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Header ``tidegate-dead``: why a job ended. The value is the job's original bytes.
 
     Where those did not fit, ``truncated_length`` and ``original_hash`` say what they were (C9).
-    ``url`` and ``final_url`` are without credentials.
+    ``final_url`` is without credentials.
     """
 
     version: int = VERSION
@@ -314,7 +314,6 @@ class DeadMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     service: str
     dead_at_ms: int
-    url: str | None = None
     last_status: int | None = None
     final_url: str | None = None
     body_hash: str | None = None

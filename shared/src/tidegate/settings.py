@@ -82,12 +82,11 @@ class HealthSettings(Section):
 class RuntimeSettings(Section):
     """Bounds of the consumer runtime."""
 
-    window: int = Field(128, ge=1, le=100_000, description="Records in hand at once, waiting ones included.")
-    reserved_for_solutions: int = Field(
-        16, ge=0, description="Slots of the window that only solutions may take."
+    window: int | None = Field(
+        None, ge=1, le=100_000, description="Records in hand at once; empty takes the service's own."
     )
-    handler_deadline_s: float = Field(
-        120.0, gt=0, description="Seconds after which a handler is cancelled and its job retried."
+    window_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="Bytes of records in hand at once; one always may."
     )
     drain_deadline_s: float = Field(
         20.0, gt=0, le=600, description="Seconds that work in hand gets at a rebalance or shutdown."

@@ -1,16 +1,31 @@
 """What a service consumes, as data: the runtime and the topic checks read it."""
 
+from enum import StrEnum
+
 import msgspec
 
 from tidegate.consume.retries import RetryPolicy
 from tidegate.topics import Topic
 
 
+class Fault(StrEnum):
+    """What becomes of a record whose handler raised something unforeseen.
+
+    RETRY sends the job back through a delay topic, at an attempt of class ``internal``. HOLD tries the
+    handler again in place until it succeeds, for a service whose input must not be produced again.
+    """
+
+    RETRY = "retry"
+    HOLD = "hold"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The topics of one consumer group.
 
     ``reserved`` topics come first, have window slots of their own and are never deferred (solutions).
-    ``delays`` wait until their records are due; a due record takes its own lane's share.
+    ``delays`` wait until their records are due; a due record takes its own lane's share. ``window`` is
+    how many records are in hand at once, waiting ones included. ``deadline_s`` is how long a handler may
+    take; None for a batching one, which waits for as long as its sink is away.
     """
 
     group: str
@@ -18,6 +33,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reserved: tuple[Topic, ...] = ()
     delays: tuple[Topic, ...] = ()
     retries: RetryPolicy = RetryPolicy()
+    window: int = 128
+    reserved_slots: int = 16
+    deadline_s: float | None = 120.0
+    fault: Fault = Fault.RETRY
 
     @property
     def all_topics(self) -> tuple[Topic, ...]:

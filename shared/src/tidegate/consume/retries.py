@@ -4,8 +4,6 @@ One row per error class: how many retries after the first try, and how long to w
 ``max_retries`` lowers or raises every class's cap; a cap over all classes bounds the sum.
 """
 
-from random import Random
-
 import msgspec
 
 from tidegate.outcome import ErrorClass, Retry
@@ -13,15 +11,15 @@ from tidegate.records import JobState
 
 
 class ClassPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Retries after the first try; wait of ``base_s`` x 2^n, at most ``cap_s``, plus jitter, in seconds.
+    """Retries after the first try; wait of ``base_s`` x 2^n seconds, at most ``cap_s``.
 
-    ``at_once`` sends the job to the tail of its own lane without a wait.
+    The jitter is the delay topics' own (``delays.jitter_ms``). ``at_once`` sends the job to the tail of
+    its own lane without a wait.
     """
 
     retries: int
     base_s: float = 2.0
     cap_s: float = 600.0
-    jitter_s: float = 1.0
     at_once: bool = False
 
 
@@ -56,7 +54,7 @@ class Exhausted(msgspec.Struct, frozen=True):
     message: str
 
 
-def decide(policy: RetryPolicy, state: JobState, retry: Retry, random: Random) -> Again | Exhausted:
+def decide(policy: RetryPolicy, state: JobState, retry: Retry) -> Again | Exhausted:
     """Say whether a job that failed is tried again, counting the attempts in ``state``."""
     row = policy.classes.get(retry.error_class, ClassPolicy(retries=0))
     used = state.attempts.get(retry.error_class, 0)
@@ -65,7 +63,7 @@ def decide(policy: RetryPolicy, state: JobState, retry: Retry, random: Random) -
         return Exhausted(f"{retry.error_class} failed {used + 1} times, {allowed} retries allowed")
     if sum(state.attempts.values()) >= policy.total:
         return Exhausted(f"the job was tried {policy.total + 1} times over all error classes")
-    wait = 0.0 if row.at_once else min(row.base_s * 2**used, row.cap_s) + random.uniform(0, row.jitter_s)
+    wait = 0.0 if row.at_once else min(row.base_s * 2**used, row.cap_s)
     if retry.after_s is not None:
         if retry.after_s > policy.longest_wait_s:
             return Exhausted(

@@ -1,0 +1,54 @@
+"""Reading a whole partition outside the consumer group: how a journal is restored (M6)."""
+
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import KafkaError
+
+from tidegate.errors import BrokerError
+from tidegate.records import Inbound
+from tidegate.settings import KafkaSettings
+
+
+class KafkaReader:
+    """Reads partitions from their start to the end captured at the call."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    async def read(self, topic: str, partition: int) -> AsyncIterator[Inbound]:
+        """Yield the records that were there at the call. A tombstone has an empty value.
+
+        Raises BrokerError where the broker does not answer.
+        """
+        where = KafkaPartition(self._settings.prefix + topic, partition)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 << 20,
+        )
+        try:
+            await consumer.start()
+            consumer.assign([where])
+            end = (await consumer.end_offsets([where]))[where]
+            await consumer.seek_to_beginning(where)
+            while await consumer.position(where) < end:
+                batches = await consumer.getmany(where, timeout_ms=500)
+                for record in batches.get(where, ()):
+                    if record.offset >= end:
+                        return
+                    yield Inbound(
+                        topic=topic,
+                        partition=partition,
+                        offset=record.offset,
+                        timestamp_ms=record.timestamp,
+                        key=record.key,
+                        value=record.value or b"",
+                        headers=dict(record.headers),
+                    )
+        except KafkaError as error:
+            raise BrokerError(f"{topic}[{partition}] cannot be read: {error!r}") from error
+        finally:
+            await consumer.stop()

@@ -1,0 +1,88 @@
+"""Producing on Kafka, by aiokafka: acknowledged by all replicas, never timed out."""
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from tidegate.clock import BrokerClock, Clock
+from tidegate.consume.runtime_events import ProduceRetried
+from tidegate.consume.service import Ack
+from tidegate.errors import BrokerError, FatalProduceError, RecordError
+from tidegate.events import Emit
+from tidegate.outcome import Outgoing, Reason
+from tidegate.settings import KafkaSettings
+from tidegate.sites import partition_of
+from tidegate.topics import MAX_RECORD_BYTES
+
+_LOG_APPEND_TIME = 1
+_LONGEST_BACKOFF_S = 10.0
+
+
+class KafkaSink:
+    """The one producer of a process. Safe to share between tasks."""
+
+    def __init__(
+        self, settings: KafkaSettings, *, clock: Clock, broker_clock: BrokerClock, emit: Emit
+    ) -> None:
+        self._prefix = settings.prefix
+        self._clock = clock
+        self._broker_clock = broker_clock
+        self._emit = emit
+        self._partitions = 0
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.bootstrap,
+            acks="all",
+            enable_idempotence=settings.idempotent,
+            linger_ms=5,
+            max_batch_size=256 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+
+    async def start(self, partitions: int) -> None:
+        """Connect. ``partitions`` is the count of every site-keyed topic."""
+        self._partitions = partitions
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise BrokerError(f"no broker takes our records: {error!r}") from error
+
+    async def stop(self) -> None:
+        """Flush what is on its way and disconnect."""
+        await self._producer.stop()
+
+    async def send(self, record: Outgoing) -> Ack:
+        """Produce and wait for the acknowledgement, however long the broker is away (C5).
+
+        Raises RecordError where the record can never fit, FatalProduceError where its fate is unknown for
+        good and the process must end.
+        """
+        key = record.site.encode() if record.key is None else record.key
+        partition = record.partition
+        if partition is None:
+            partition = partition_of(record.site.encode(), self._partitions)
+        wait = 0.2
+        while True:
+            sent_ms = self._clock.wall_ms()
+            try:
+                done = await self._producer.send_and_wait(
+                    self._prefix + record.topic,
+                    record.value,
+                    key=key,
+                    partition=partition,
+                    headers=list(record.headers),
+                )
+            except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+                size = len(record.value or b"")
+                raise RecordError(
+                    Reason.BODY_TOO_LARGE, f"A record of {size} bytes does not fit {record.topic}."
+                ) from error
+            except KafkaError as error:
+                # A time-out is neither success nor failure: sent again, two copies become one outcome.
+                if not (isinstance(error, KafkaTimeoutError) or error.retriable):
+                    raise FatalProduceError(f"{record.topic}: {error!r}") from error
+                self._emit(ProduceRetried(topic=record.topic, error=type(error).__name__))
+                await self._clock.sleep(wait)
+                wait = min(wait * 2, _LONGEST_BACKOFF_S)
+            else:
+                if done.timestamp_type == _LOG_APPEND_TIME:
+                    self._broker_clock.observe(sent_ms, done.timestamp)
+                return Ack(done.partition, done.offset, done.timestamp)

@@ -1,0 +1,201 @@
+"""A member of a consumer group on Kafka, by aiokafka. The traps it steps around are named where they are."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+
+from tidegate.consume.offsets import Commit, TopicPartition
+from tidegate.consume.transport import Listener, Position
+from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError
+from tidegate.records import Inbound
+from tidegate.settings import KafkaSettings
+
+# Records that sit in the log for days must not make a member leave: a watchdog of our own looks at the
+# loop instead (C8).
+_FOREVER_MS = 2**31 - 1
+_COMMIT_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 15.0
+
+
+class KafkaSource:
+    """Polls, commits and hears of rebalances under logical topic names."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        group: str,
+        topics: Iterable[str],
+        fetch_bytes: int,
+        drain_deadline_s: float,
+    ) -> None:
+        self._group = settings.prefix + group
+        self._physical = {topic: settings.prefix + topic for topic in topics}
+        self._logical = {physical: topic for topic, physical in self._physical.items()}
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+        session_ms = int(settings.session_timeout_s * 1000)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap,
+            group_id=self._group,
+            enable_auto_commit=False,
+            # Without a commit the start is set explicitly; a position that is gone is an alarm (C6).
+            auto_offset_reset="none",
+            # One owner for a site's lanes, solutions and sessions; round-robin gives none (S1).
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(100, min(3000, session_ms // 3)),
+            # Its default is the session time-out, which would evict a member that is still draining.
+            rebalance_timeout_ms=int((drain_deadline_s + 10) * 1000),
+            max_poll_interval_ms=_FOREVER_MS,
+            max_partition_fetch_bytes=fetch_bytes,
+            fetch_max_wait_ms=250,
+            isolation_level="read_committed",
+        )
+        self._failure: BaseException | None = None
+
+    async def start(self, listener: Listener) -> None:
+        """Connect and join; the first assignment comes later, by the listener."""
+        try:
+            await self._admin.start()
+            self._consumer.subscribe(list(self._physical.values()), listener=_Rebalances(self, listener))
+            await self._consumer.start()
+        except KafkaError as error:
+            raise BrokerError(f"the group {self._group} cannot be joined: {error!r}") from error
+
+    async def poll(
+        self, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
+    ) -> list[Inbound]:
+        """Return what has been fetched of these partitions; ask the broker for nothing else."""
+        if self._failure is not None:
+            raise self._failure
+        wanted = [KafkaPartition(self._physical[topic], number) for topic, number in partitions]
+        # getmany() of no partitions means all of them (C8).
+        assert wanted
+        try:
+            batches = await self._consumer.getmany(
+                *wanted, timeout_ms=int(timeout_s * 1000), max_records=max_records
+            )
+        except OffsetOutOfRangeError as error:
+            raise await self._lost(error) from error
+        except NoOffsetForPartitionError:
+            # The fetcher ran ahead of the explicit start position; the next poll has it.
+            return []
+        except (KafkaError, IllegalStateError) as error:
+            raise BrokerError(repr(error)) from error
+        return [self._inbound(record) for records in batches.values() for record in records]
+
+    def _inbound(self, record: ConsumerRecord[bytes | None, bytes | None]) -> Inbound:
+        return Inbound(
+            topic=self._logical[record.topic],
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            key=record.key,
+            value=record.value or b"",
+            headers=dict(record.headers),
+        )
+
+    async def _lost(self, error: OffsetOutOfRangeError) -> OffsetsLostError:
+        positions: dict[KafkaPartition, int] = error.args[0]
+        first = await self._consumer.beginning_offsets(list(positions))
+        return OffsetsLostError(
+            {
+                (self._logical[partition.topic], partition.partition): (offset, first[partition])
+                for partition, offset in positions.items()
+            }
+        )
+
+    async def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
+        """Commit under a time limit; a commit without an answer is unknown, hence refused."""
+        offsets = {
+            KafkaPartition(self._physical[topic], number): OffsetAndMetadata(commit.offset, commit.metadata)
+            for (topic, number), commit in commits.items()
+        }
+        try:
+            # aiokafka repeats a commit for ever on errors that may pass.
+            async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                await self._consumer.commit(offsets)
+        except TimeoutError as error:
+            raise CommitRefusedError(f"no answer within {_COMMIT_TIMEOUT_S:.0f} s") from error
+        except (KafkaError, IllegalStateError) as error:
+            raise CommitRefusedError(repr(error)) from error
+
+    async def stop(self) -> None:
+        """Leave the group; LeaveGroup itself may hang, so this ends after a while in any case."""
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._consumer.stop()
+                await self._admin.close()
+        except (TimeoutError, KafkaError):
+            # The broker will notice by the session time-out; there is nothing left to lose.
+            return
+
+    async def assigned(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
+        """Set every position explicitly before the first fetch, then hand the partitions over."""
+        wanted = list(partitions)
+        if not wanted:
+            await listener.on_assigned({})
+            return
+        # Paused and with a position, a partition is neither fetched nor reset while we look.
+        self._consumer.pause(*wanted)
+        for partition in wanted:
+            self._consumer.seek(partition, 0)
+        positions, fresh = await self._positions(wanted)
+        for partition, position in positions.items():
+            self._consumer.seek(partition, position.offset)
+        if fresh:
+            # A group without a commit confuses every reader of its lag.
+            await self._consumer.commit(
+                {partition: OffsetAndMetadata(positions[partition].offset, "") for partition in fresh}
+            )
+        await listener.on_assigned(
+            {
+                TopicPartition(self._logical[partition.topic], partition.partition): position
+                for partition, position in positions.items()
+            }
+        )
+        self._consumer.resume(*wanted)
+
+    async def _positions(
+        self, wanted: list[KafkaPartition]
+    ) -> tuple[dict[KafkaPartition, Position], list[KafkaPartition]]:
+        committed = await self._admin.list_consumer_group_offsets(self._group, partitions=wanted)
+        fresh = [p for p in wanted if p not in committed or committed[p].offset < 0]
+        first = await self._consumer.beginning_offsets(fresh) if fresh else {}
+        positions = {
+            p: Position(first[p], "") if p in first else Position(committed[p].offset, committed[p].metadata)
+            for p in wanted
+        }
+        return positions, fresh
+
+    async def revoked(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
+        """Pass a revocation on under logical names."""
+        await listener.on_revoked([TopicPartition(self._logical[p.topic], p.partition) for p in partitions])
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what went wrong in a callback for the next poll: aiokafka would only log it."""
+        self._failure = error
+
+
+class _Rebalances(ConsumerRebalanceListener):
+    def __init__(self, source: KafkaSource, listener: Listener) -> None:
+        self._source = source
+        self._listener = listener
+
+    async def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
+        try:
+            await self._source.assigned(assigned, self._listener)
+        except Exception as error:  # noqa: BLE001 -- judged by the next poll
+            self._source.fail(error)
+
+    async def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:
+        try:
+            await self._source.revoked(revoked, self._listener)
+        except Exception as error:  # noqa: BLE001 -- judged by the next poll
+            self._source.fail(error)

@@ -1,0 +1,132 @@
+"""What waits inside the process, and which record goes next. Pure.
+
+Reserved topics (solutions) come first: their tokens are dying. Then the lanes share the slots as
+8 : 4 : 1, so that a flood in one never starves another; a due record of a delay topic takes a slot of
+its own lane. What is not due stays at the head of its delay partition and holds up nothing else.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from tidegate.consume import delays
+from tidegate.consume.offsets import TopicPartition
+from tidegate.errors import RecordError
+from tidegate.records import Inbound, Lane, job_state
+from tidegate.topics import DELAYS, LANES
+
+# One turn of the wheel: 8 high, 4 normal, 1 low, spread out.
+_H, _N, _L = Lane.HIGH, Lane.NORMAL, Lane.LOW
+_WHEEL = (_H, _N, _H, _H, _N, _H, _L, _H, _N, _H, _H, _N, _H)
+_LANE_OF: dict[str, Lane] = {topic: lane for lane, topic in LANES.items()}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record that waits for a slot, with the epoch of its assignment."""
+
+    partition: TopicPartition
+    epoch: int
+    record: Inbound
+
+
+class _Head(msgspec.Struct, frozen=True):
+    due_ms: int
+    lane: Lane
+
+
+class Buffers:
+    """The records fetched and not yet started, by partition."""
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._reserved_topics = frozenset(reserved)
+        self._queues: dict[TopicPartition, deque[Entry]] = {}
+        self._urgent: deque[TopicPartition] = deque()
+        self._ready: dict[Lane, deque[TopicPartition]] = {lane: deque() for lane in Lane}
+        self._waiting: dict[TopicPartition, _Head] = {}
+        self._turn = 0
+        self._now_ms = 0
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    def size(self, partition: TopicPartition) -> int:
+        """How many records of a partition wait."""
+        return len(self._queues.get(partition, ()))
+
+    def add(self, partition: TopicPartition, entries: Sequence[Entry]) -> None:
+        """Queue records of one partition, in offset order."""
+        if not entries:
+            return
+        queue = self._queues.setdefault(partition, deque())
+        was_empty = not queue
+        queue.extend(entries)
+        if was_empty:
+            self._enlist(partition, queue[0])
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget a partition that was revoked."""
+        self._queues.pop(partition, None)
+        self._waiting.pop(partition, None)
+        for line in (self._urgent, *self._ready.values()):
+            if partition in line:
+                line.remove(partition)
+
+    def wake(self, now_ms: int) -> None:
+        """Let the heads of delay partitions that are due by the broker's clock take their turn."""
+        self._now_ms = now_ms
+        for partition, head in list(self._waiting.items()):
+            if head.due_ms <= now_ms:
+                del self._waiting[partition]
+                self._ready[head.lane].append(partition)
+
+    def next_urgent(self) -> Entry | None:
+        """Take the next record of a reserved topic."""
+        return self._take(self._urgent) if self._urgent else None
+
+    def next_of_lanes(self) -> Entry | None:
+        """Take the next record by the lanes' shares."""
+        for step in range(len(_WHEEL)):
+            turn = (self._turn + step) % len(_WHEEL)
+            line = self._ready[_WHEEL[turn]]
+            if line:
+                self._turn = turn + 1
+                return self._take(line)
+        return None
+
+    def _take(self, line: deque[TopicPartition]) -> Entry:
+        partition = line.popleft()
+        queue = self._queues[partition]
+        entry = queue.popleft()
+        if queue:
+            self._enlist(partition, queue[0])
+        return entry
+
+    def _enlist(self, partition: TopicPartition, head: Entry) -> None:
+        if partition.topic in self._reserved_topics:
+            self._urgent.append(partition)
+        elif partition.topic in DELAYS:
+            waits = _head_of(head.record)
+            if waits.due_ms <= self._now_ms:
+                self._ready[waits.lane].append(partition)
+            else:
+                self._waiting[partition] = waits
+        else:
+            # A topic that is no lane (the solver's and the storer's) has the normal share to itself.
+            self._ready[_LANE_OF.get(partition.topic, Lane.NORMAL)].append(partition)
+
+
+def _head_of(record: Inbound) -> _Head:
+    try:
+        state = job_state(record.headers)
+    except RecordError:
+        state = None
+    if state is None:
+        # Unreadable, or put there by hand: it goes to the decoder at once, which says what is wrong.
+        return _Head(0, Lane.NORMAL)
+    due = delays.due_ms(record, state.id)
+    # What is left of a wait, once its last class has ended, is waited here: it is below two seconds.
+    left_s = delays.remaining_s(state, due)
+    if left_s < DELAYS[min(DELAYS, key=DELAYS.__getitem__)]:
+        due += int(left_s * 1000)
+    return _Head(due, state.lane)

@@ -1,0 +1,158 @@
+"""Which offsets may be committed. Pure; the state behind the promise that nothing is lost.
+
+What: per partition, the offsets received and not yet done, and those done above the lowest of them.
+Why so: offsets are tracked as received, never as ranges, because compaction and transaction markers
+leave gaps; the committable position is the lowest incomplete offset, or the highest *done* one + 1 when
+none is incomplete, because "highest seen" loses what is in hand. Every assignment has an epoch; a result
+of an earlier one changes nothing.
+Rejected: a heap (the head of a partition is always the oldest, a deque is enough) and a dictionary that
+is read at its front (deleting there leaves holes that each look-up walks over again).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tidegate.consume.done_set import MAX_METADATA_BYTES, pack
+from tidegate.errors import IllegalTransitionError
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic, by its logical name."""
+
+    topic: str
+    partition: int
+
+
+class Commit(NamedTuple):
+    """What to commit: the next offset to read, and the packed done set above it."""
+
+    offset: int
+    metadata: str
+
+
+class Tracker:
+    """One partition during one assignment."""
+
+    def __init__(self, base: int, done_before: Iterable[int] = ()) -> None:
+        """Start at ``base``, the committed position; ``done_before`` is what its metadata remembered."""
+        self._position = base
+        self._order: deque[int] = deque()
+        self._done: set[int] = set()
+        self._skip = {offset for offset in done_before if offset >= base}
+        self._last = base - 1
+
+    def receive(self, offset: int) -> bool:
+        """Take note of a record. Return False where it was done before and must not be handled again.
+
+        Raises IllegalTransitionError for an offset that does not follow those received.
+        """
+        if offset <= self._last:
+            raise IllegalTransitionError(f"offset {offset} after {self._last}")
+        self._last = offset
+        self._order.append(offset)
+        if offset not in self._skip:
+            return True
+        self._skip.discard(offset)
+        self._finish(offset)
+        return False
+
+    def finish(self, offset: int) -> None:
+        """Take note that a record is done. Raises IllegalTransitionError if it is not in hand."""
+        if not self._order or offset < self._order[0] or offset > self._last or offset in self._done:
+            raise IllegalTransitionError(f"offset {offset} is not in hand")
+        self._finish(offset)
+
+    def _finish(self, offset: int) -> None:
+        self._done.add(offset)
+        while self._order and self._order[0] in self._done:
+            head = self._order.popleft()
+            self._done.discard(head)
+            self._position = head + 1
+
+    @property
+    def committable(self) -> int:
+        """The lowest incomplete offset, else the highest done one + 1, else where it began."""
+        return self._order[0] if self._order else self._position
+
+    @property
+    def span(self) -> int:
+        """How many offsets are remembered: those in hand, and those done above the lowest in hand."""
+        return len(self._order)
+
+    @property
+    def incomplete(self) -> int:
+        """How many offsets are in hand."""
+        return len(self._order) - len(self._done)
+
+    def done_above(self) -> list[int]:
+        """The offsets done above the committable one, ascending, those not read again yet included."""
+        return sorted(self._done | self._skip)
+
+
+class OffsetBook:
+    """All partitions of one member: assignments with epochs, results, and what to commit."""
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._trackers: dict[TopicPartition, tuple[int, Tracker]] = {}
+        self._clean: dict[TopicPartition, Commit] = {}
+
+    def assign(self, partition: TopicPartition, base: int, done_before: Iterable[int] = ()) -> int:
+        """Begin a partition at its committed position and return the epoch of this assignment."""
+        self._epoch += 1
+        tracker = Tracker(base, done_before)
+        self._trackers[partition] = (self._epoch, tracker)
+        self._clean[partition] = self._commit(tracker)
+        return self._epoch
+
+    def revoke(self, partition: TopicPartition) -> None:
+        """Forget a partition; results that still come for it are stale."""
+        self._trackers.pop(partition, None)
+        self._clean.pop(partition, None)
+
+    def receive(self, partition: TopicPartition, offset: int) -> int | None:
+        """Take note of a record; return its epoch, or None where it was done before."""
+        epoch, tracker = self._trackers[partition]
+        return epoch if tracker.receive(offset) else None
+
+    def finish(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
+        """Take note of a result. Return False for one of an earlier assignment: it changes nothing."""
+        current = self._trackers.get(partition)
+        if current is None or current[0] != epoch:
+            return False
+        current[1].finish(offset)
+        return True
+
+    def holds(self, partition: TopicPartition) -> bool:
+        """Say whether the partition is assigned."""
+        return partition in self._trackers
+
+    def tracker(self, partition: TopicPartition) -> Tracker:
+        """Return the state of an assigned partition."""
+        return self._trackers[partition][1]
+
+    @property
+    def partitions(self) -> tuple[TopicPartition, ...]:
+        """The assigned partitions."""
+        return tuple(self._trackers)
+
+    def commits(self) -> dict[TopicPartition, Commit]:
+        """Return what differs from what was last committed."""
+        due = {}
+        for partition, (_, tracker) in self._trackers.items():
+            commit = self._commit(tracker)
+            if commit != self._clean[partition]:
+                due[partition] = commit
+        return due
+
+    def committed(self, commits: dict[TopicPartition, Commit]) -> None:
+        """Take note of what the broker took: exactly these values, whatever has finished since."""
+        for partition, commit in commits.items():
+            if partition in self._clean:
+                self._clean[partition] = commit
+
+    @staticmethod
+    def _commit(tracker: Tracker) -> Commit:
+        base = tracker.committable
+        return Commit(base, pack(base, tracker.done_above(), MAX_METADATA_BYTES))

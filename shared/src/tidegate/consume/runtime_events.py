@@ -1,0 +1,123 @@
+"""What the consumer runtime says of itself."""
+
+from typing import ClassVar
+
+from tidegate.events import Event
+
+
+class PartitionsAssigned(Event, frozen=True):
+    """The group gave us partitions; ``restored`` is how many done offsets their metadata remembered."""
+
+    partitions: int
+    restored: int
+
+
+class PartitionsRevoked(Event, frozen=True):
+    """The group took partitions away; ``abandoned`` is the work that was cut off and is redone elsewhere."""
+
+    partitions: int
+    abandoned: int
+
+
+class PartitionPrepared(Event, frozen=True):
+    """What a partition number needs was restored, and work on it begins."""
+
+    level: ClassVar[str] = "debug"
+    partition: int
+
+
+class PrepareFailed(Event, frozen=True):
+    """Restoring a partition's state failed; it is tried again."""
+
+    level: ClassVar[str] = "warning"
+    partition: int
+    error: str
+
+
+class JobRetried(Event, frozen=True):
+    """A try failed and another is due."""
+
+    run: str
+    job_id: str
+    site: str
+    error_class: str
+    wait_s: float
+    message: str
+
+
+class JobDeferred(Event, frozen=True):
+    """A job's turn has not come."""
+
+    level: ClassVar[str] = "debug"
+    run: str
+    job_id: str
+    site: str
+    wait_s: float
+    message: str
+
+
+class JobDead(Event, frozen=True):
+    """A job ended as a dead letter."""
+
+    level: ClassVar[str] = "warning"
+    run: str
+    job_id: str
+    site: str
+    reason: str
+    message: str
+
+
+class HandlerFaulted(Event, frozen=True):
+    """A handler raised something unforeseen: a fault of ours."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+    error: str
+
+
+class ResultStale(Event, frozen=True):
+    """A result came after its partition had gone to somebody else; it changed nothing."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class CommitRefused(Event, frozen=True):
+    """A commit was refused or went unanswered; what it covered may be done again."""
+
+    level: ClassVar[str] = "warning"
+    error: str
+
+
+class OffsetsLost(Event, frozen=True):
+    """Records were deleted before they were read; the partition stops until a person decides."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    first_lost: int
+    first_left: int
+
+
+class PollFailed(Event, frozen=True):
+    """The broker could not be asked for records; it is asked again."""
+
+    level: ClassVar[str] = "warning"
+    error: str
+
+
+class ProduceRetried(Event, frozen=True):
+    """A produce got no answer and is sent again; two copies converge by identity (C5)."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    error: str
+
+
+class RuntimeStopped(Event, frozen=True):
+    """The runtime has drained and left its group."""
+
+    abandoned: int

@@ -1,0 +1,61 @@
+"""The little server that probes ask: /live and /ready."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
+# The loop turns ten times a second; a minute without a turn is a process that hangs.
+_LOOP_AGE_LIMIT_S = 60.0
+
+Snapshot = Callable[[], Mapping[str, Any]]
+
+
+@asynccontextmanager
+async def health_server(host: str, port: int, snapshot: Snapshot) -> AsyncIterator[None]:
+    """Serve while the body runs; port 0 means no server.
+
+    /live is 200 while the loop turns; /ready is 200 once the group has given us our share and its state
+    is restored. Both answer with the snapshot as JSON.
+    """
+    if port == 0:
+        yield
+        return
+
+    def answer(state: Mapping[str, Any], *, good: bool) -> web.Response:
+        return web.Response(
+            status=200 if good else 503, body=msgspec.json.encode(state), content_type="application/json"
+        )
+
+    async def live(_: web.Request) -> web.Response:
+        state = snapshot()
+        return answer(state, good=float(state.get("loop_age_s", 0.0)) < _LOOP_AGE_LIMIT_S)
+
+    async def ready(_: web.Request) -> web.Response:
+        state = snapshot()
+        return answer(state, good=bool(state.get("ready")))
+
+    app = web.Application()
+    app.add_routes([web.get("/live", live), web.get("/ready", ready)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def probe(host: str, port: int) -> bool:
+    """Ask a running service's /ready; what a container's health command runs."""
+    address = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 -- asked, not bound
+    try:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=3)) as session,
+            session.get(f"http://{address}:{port}/ready") as response,
+        ):
+            return response.status == 200
+    except (ClientError, TimeoutError, OSError):
+        return False

@@ -1,0 +1,108 @@
+"""Trace context through Kafka headers: one W3C ``traceparent`` per record, replaced and never added twice.
+
+A thin layer of our own over OpenTelemetry: a consumer span per record handled, parented by the
+producer's context, and its context in everything that is produced for it. Head sampling: the decision
+is made once, where the trace begins.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+
+from tidegate.records import HEADER_TRACE, Inbound
+from tidegate.settings import TelemetrySettings
+
+
+class Tracing(Protocol):
+    """What the runtime needs of tracing."""
+
+    def handling(self, record: Inbound) -> AbstractContextManager[bytes | None]:
+        """Return a context in which a record is handled."""
+        ...
+
+
+class NoTracing:
+    """Hands an existing context on and makes no spans: for tests and benchmarks."""
+
+    @contextmanager
+    def handling(self, record: Inbound) -> Iterator[bytes | None]:
+        """Yield the header that the record came with."""
+        yield record.headers.get(HEADER_TRACE)
+
+
+class OpenTelemetryTracing:
+    """Spans by the messaging conventions; yields the ``traceparent`` for what is produced."""
+
+    def __init__(self, tracer: trace.Tracer, group: str) -> None:
+        self._tracer = tracer
+        self._group = group
+
+    @contextmanager
+    def handling(self, record: Inbound) -> Iterator[bytes | None]:
+        """Run the body in a ``process`` span and yield its ``traceparent``."""
+        parent = parse_traceparent(record.headers)
+        context = None
+        if parent is not None:
+            context = trace.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
+        with self._tracer.start_as_current_span(
+            f"process {record.topic}",
+            context=context or otel_context.Context(),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": record.topic,
+                "messaging.destination.partition.id": str(record.partition),
+                "messaging.kafka.offset": record.offset,
+                "messaging.consumer.group.name": self._group,
+            },
+        ) as span:
+            yield traceparent(span.get_span_context())
+
+
+def tracer_provider(service: str, settings: TelemetrySettings) -> TracerProvider:
+    """Build the provider: sampled at the head, sent by OTLP where an endpoint is set."""
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"tidegate-{service}", "service.namespace": "tidegate"}),
+        sampler=ParentBased(TraceIdRatioBased(settings.trace_ratio)),
+    )
+    if settings.otlp_endpoint:
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
+    return provider
+
+
+def traceparent(context: SpanContext) -> bytes | None:
+    """Return a context as a W3C header, None where it is invalid."""
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}".encode()
+
+
+def parse_traceparent(headers: Mapping[str, bytes]) -> SpanContext | None:
+    """Read a W3C header; None where there is none or it is malformed."""
+    parts = headers.get(HEADER_TRACE, b"").split(b"-")
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+        return None
+    try:
+        context = SpanContext(
+            int(parts[1], 16), int(parts[2], 16), is_remote=True, trace_flags=TraceFlags(int(parts[3], 16))
+        )
+    except ValueError:
+        return None
+    return context if context.is_valid else None
+
+
+def trace_id(headers: Mapping[str, bytes]) -> str | None:
+    """Return the trace id of a record in hex, to join a row to its trace."""
+    context = parse_traceparent(headers)
+    return None if context is None else f"{context.trace_id:032x}"
