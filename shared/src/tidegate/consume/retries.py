@@ -37,7 +37,7 @@ DEFAULTS: dict[ErrorClass, ClassPolicy] = {
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The table, the cap over all classes, and the longest wait that is still granted, in seconds."""
 
-    classes: dict[ErrorClass, ClassPolicy] = DEFAULTS
+    classes: dict[ErrorClass, ClassPolicy] = msgspec.field(default_factory=DEFAULTS.copy)
     total: int = 12
     longest_wait_s: float = 86_400.0
 
