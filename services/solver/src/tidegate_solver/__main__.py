@@ -1,0 +1,11 @@
+"""``python -m tidegate_solver``: run the solver."""
+
+import sys
+
+from tidegate.process import main
+
+from tidegate_solver.app import PLAN, build
+from tidegate_solver.settings import Settings
+
+if __name__ == "__main__":
+    sys.exit(main("solver", Settings, PLAN, build))

@@ -1,0 +1,145 @@
+"""What the solver says happened. No event holds a key, a token or a cookie."""
+
+from typing import ClassVar
+
+from tidegate.events import Event
+
+
+class SolveAnswered(Event, frozen=True, kw_only=True):
+    """A request was answered: the solver's canonical line. Times in seconds, cost in US dollars."""
+
+    request_id: str
+    site: str
+    kind: str
+    status: str
+    provider: str | None
+    task_id: str | None
+    cost: float
+    polls: int
+    seconds: float
+    error_code: str | None
+    message: str
+
+
+class AnswerRepeated(Event, frozen=True, kw_only=True):
+    """A request that was answered before was answered again, at no cost (M4)."""
+
+    request_id: str
+    status: str
+
+
+class TaskResumed(Event, frozen=True, kw_only=True):
+    """A task that another process, or an earlier handler, created is polled on (M5)."""
+
+    request_id: str
+    task_id: str
+    age_s: float
+
+
+class SpentInDoubt(Event, frozen=True, kw_only=True):
+    """Whether a task was made is not known; it counts as spent at its maximum (M3)."""
+
+    level: ClassVar[str] = "warning"
+
+    request_id: str
+    provider: str
+    cost: float
+    message: str
+
+
+class CreateRejected(Event, frozen=True, kw_only=True):
+    """A solving service refused a task; nothing was spent."""
+
+    level: ClassVar[str] = "warning"
+
+    request_id: str
+    provider: str
+    code: str
+    error_kind: str
+    message: str
+    tries: int
+
+
+class ErrorCodeUnknown(Event, frozen=True, kw_only=True):
+    """A solving service used an error code that its profile does not list."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    code: str
+    message: str
+
+
+class PollTroubled(Event, frozen=True, kw_only=True):
+    """A poll was answered with something that is not understood, or not at all; polling goes on."""
+
+    level: ClassVar[str] = "debug"
+
+    request_id: str
+    provider: str
+    trouble: str
+
+
+class CostAboveReservation(Event, frozen=True, kw_only=True):
+    """A solve cost more than was reserved for it; the actual cost is booked (M2)."""
+
+    level: ClassVar[str] = "error"
+
+    request_id: str
+    provider: str
+    reserved: float
+    cost: float
+
+
+class StallNoticed(Event, frozen=True, kw_only=True):
+    """This process stood still for too long; it buys nothing until the group has had its say (M3)."""
+
+    level: ClassVar[str] = "warning"
+
+    request_id: str
+
+
+class JournalRestored(Event, frozen=True, kw_only=True):
+    """The journal of a partition was read to its end (M6)."""
+
+    partition: int
+    records: int
+    entries: int
+    unreadable: int
+
+
+class JournalTrimmed(Event, frozen=True, kw_only=True):
+    """Answered requests were forgotten: ``reason`` is ``age`` or ``count``."""
+
+    level: ClassVar[str] = "debug"
+
+    partition: int
+    dropped: int
+    reason: str
+
+
+class PurchaseOrphaned(Event, frozen=True, kw_only=True):
+    """A purchase ended after its handler was gone; the journal has it for the next owner."""
+
+    level: ClassVar[str] = "warning"
+
+    request_id: str
+    result: str
+
+
+class HandlerFaulted(Event, frozen=True, kw_only=True):
+    """Our own code failed on a request; it is answered all the same (C2)."""
+
+    level: ClassVar[str] = "error"
+
+    request_id: str
+    error: str
+
+
+class ProviderUnverified(Event, frozen=True, kw_only=True):
+    """The profile in use rests on public hints only."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    note: str
