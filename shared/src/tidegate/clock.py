@@ -41,26 +41,34 @@ class SystemClock:
 class BrokerClock:
     """An estimate of the broker's clock, from produce acknowledgements (T1).
 
-    The offset of a host's clock to the broker's is the smallest (append time - send time) seen lately:
-    an acknowledgement can only be late, never early. Deadlines and lifetimes are judged by this clock.
+    A record's append time minus its send time is the offset of the two clocks plus the time on the way,
+    which is never negative: so the smallest difference seen lately is the best estimate. Deadlines and
+    lifetimes are judged by this clock.
     """
 
-    _WINDOW = 64
+    _WINDOW = 2048
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offsets_ms: list[int] = []
+        self._seen = 0
+        self._least: int | None = None
+        self._least_before: int | None = None
 
     def observe(self, sent_wall_ms: int, append_ms: int) -> None:
         """Take the append time that the broker acknowledged for a record sent at ``sent_wall_ms``."""
-        self._offsets_ms.append(append_ms - sent_wall_ms)
-        if len(self._offsets_ms) > self._WINDOW:
-            del self._offsets_ms[0]
+        difference = append_ms - sent_wall_ms
+        if self._least is None or difference < self._least:
+            self._least = difference
+        self._seen += 1
+        if self._seen == self._WINDOW:
+            # Two windows overlap, so that a step of either clock is followed without a gap.
+            self._seen, self._least_before, self._least = 0, self._least, None
 
     @property
     def offset_ms(self) -> int:
         """Broker's clock minus this host's, in milliseconds; 0 until something was produced."""
-        return min(self._offsets_ms) if self._offsets_ms else 0
+        known = [least for least in (self._least, self._least_before) if least is not None]
+        return min(known, default=0)
 
     def now_ms(self) -> int:
         """Return the broker's epoch milliseconds, as well as this process knows them."""

@@ -22,16 +22,17 @@ from typing import Generic, Literal, TypeVar
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import delays
 from tidegate.consume import runtime_events as events
+from tidegate.consume.attempt import attempt
 from tidegate.consume.done_set import unpack
 from tidegate.consume.lanes import Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
-from tidegate.consume.plan import Fault, Plan
-from tidegate.consume.service import Service, Sink, Work
+from tidegate.consume.plan import Plan
+from tidegate.consume.service import Service, Sink
 from tidegate.consume.settling import Settlement, delayed, settle
 from tidegate.consume.transport import Position, Source
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RecordError
 from tidegate.events import Emit
-from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing, Retry
+from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing
 from tidegate.records import HEADER_TRACE, Inbound, Job, job_state, stray_job
 from tidegate.settings import RuntimeSettings
 from tidegate.topics import DELAYS
@@ -339,45 +340,11 @@ class Runtime(Generic[P]):
                 if record.topic in DELAYS and left_s > 0:
                     outcome = Done((delayed(work.job.original, work.job.state, left_s),))
                 else:
-                    outcome = await self._outcome(work)
+                    outcome = await attempt(self._service, work, self._plan, self._clock, self._emit)
             except RecordError as error:
                 job = error.job or job or _unread(record)
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
             await self._perform(job, outcome, trace)
-
-    async def _outcome(self, work: Work[P]) -> Outcome:
-        """Call the handler; what it did not foresee becomes an outcome too."""
-        backoff = 0.5
-        while True:
-            try:
-                async with asyncio.timeout(self._plan.deadline_s) as deadline:
-                    return await self._service.handle(work)
-            except RecordError:
-                raise
-            except BrokerError:
-                # The service's own produce failed for good: see FatalProduceError.
-                raise
-            except TimeoutError as error:
-                fault: Exception = error
-                message = "the handler failed with TimeoutError"
-                if deadline.expired():
-                    message = f"the handler did not end within {self._plan.deadline_s:.0f} s"
-            except Exception as error:  # noqa: BLE001 -- the one place where the unforeseen is judged
-                fault = error
-                # Only the type: the text of a foreign exception may hold what must not be stored.
-                message = f"the handler failed with {type(error).__name__}"
-            self._emit(
-                events.HandlerFaulted(
-                    topic=work.record.topic,
-                    partition=work.record.partition,
-                    offset=work.record.offset,
-                    error=_where(fault),
-                )
-            )
-            if self._plan.fault is Fault.RETRY:
-                return Retry(error_class=ErrorClass.INTERNAL, message=message)
-            await self._clock.sleep(backoff)
-            backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
 
     async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> None:
         """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
@@ -436,13 +403,3 @@ def _traced(outgoing: Outgoing, trace: bytes | None) -> Outgoing:
         key=outgoing.key,
         partition=outgoing.partition,
     )
-
-
-def _where(error: BaseException) -> str:
-    """Name an exception and the line that raised it; its text may hold what must not be logged."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    return f"{type(error).__name__} at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
