@@ -1,0 +1,76 @@
+"""Offsets: what may be committed, and what is refused."""
+
+import pytest
+from tidegate.consume.offsets import OffsetBook, TopicPartition, Tracker
+from tidegate.errors import IllegalTransitionError
+
+PARTITION = TopicPartition("urls", 0)
+
+
+def test_the_lowest_incomplete_offset_is_committable() -> None:
+    """What finished above it waits in the done set."""
+    tracker = Tracker(5)
+    for offset in (5, 6, 9, 10):
+        assert tracker.receive(offset)
+    tracker.finish(9)
+    tracker.finish(6)
+    assert (tracker.committable, tracker.done_above()) == (5, [6, 9])
+    tracker.finish(5)
+    assert (tracker.committable, tracker.done_above()) == (10, [])
+    tracker.finish(10)
+    assert tracker.committable == 11
+
+
+def test_what_is_only_in_hand_is_never_committed() -> None:
+    """Highest seen is not highest done."""
+    tracker = Tracker(0)
+    tracker.receive(0)
+    assert tracker.committable == 0
+
+
+@pytest.mark.parametrize("offset", [3, 4, 7])
+def test_a_finish_of_what_is_not_in_hand_raises_and_changes_nothing(offset: int) -> None:
+    """Below, above, or done already: an illegal transition."""
+    tracker = Tracker(3)
+    tracker.receive(4)
+    tracker.receive(5)
+    tracker.finish(4)
+    before = (tracker.committable, tracker.done_above(), tracker.span)
+    with pytest.raises(IllegalTransitionError):
+        tracker.finish(offset)
+    assert (tracker.committable, tracker.done_above(), tracker.span) == before
+
+
+def test_offsets_that_run_backwards_raise_and_change_nothing() -> None:
+    """A partition is read forwards."""
+    tracker = Tracker(0)
+    tracker.receive(4)
+    with pytest.raises(IllegalTransitionError):
+        tracker.receive(4)
+    assert tracker.span == 1
+
+
+def test_a_completion_during_a_commit_is_not_marked_clean() -> None:
+    """Only what the broker took is clean."""
+    book = OffsetBook()
+    epoch = book.assign(PARTITION, 0)
+    for offset in (0, 1):
+        book.receive(PARTITION, offset)
+    book.finish(PARTITION, epoch, 0)
+    on_its_way = book.commits()
+    book.finish(PARTITION, epoch, 1)
+    book.committed(on_its_way)
+    assert book.commits()[PARTITION].offset == 2
+
+
+def test_a_result_of_an_earlier_assignment_changes_nothing() -> None:
+    """The same offset may be in hand again under a new epoch."""
+    book = OffsetBook()
+    old = book.assign(PARTITION, 0)
+    book.receive(PARTITION, 0)
+    book.revoke(PARTITION)
+    new = book.assign(PARTITION, 0)
+    book.receive(PARTITION, 0)
+    assert not book.finish(PARTITION, old, 0)
+    assert book.commits() == {}
+    assert book.finish(PARTITION, new, 0)

@@ -1,0 +1,76 @@
+"""Settings: variables in, validated objects out."""
+
+from pathlib import Path
+
+import pytest
+from tidegate.clock import BrokerClock
+from tidegate.errors import ConfigurationError
+from tidegate.events import Event, name_of
+from tidegate.settings import Settings, load
+from tidegate.testing.manual_clock import ManualClock
+
+
+def test_variables_reach_their_fields() -> None:
+    """Section, two underscores, field."""
+    settings = load(
+        Settings, {"TIDEGATE_KAFKA__BOOTSTRAP": "k:9", "TIDEGATE_RUNTIME__WINDOW": "7", "HOME": "/"}
+    )
+    assert (settings.kafka.bootstrap, settings.runtime.window) == ("k:9", 7)
+
+
+@pytest.mark.parametrize(
+    "variable", ["TIDEGATE_KAFKA__BOOTSTRAPS", "TIDEGATE_KAFAK__BOOTSTRAP", "TIDEGATE_KAFKA", "TIDEGATE_X"]
+)
+def test_a_variable_that_nobody_reads_is_an_error(variable: str) -> None:
+    """A misspelt setting does not pass in silence."""
+    with pytest.raises(ConfigurationError, match=variable):
+        load(Settings, {variable: "x"})
+
+
+def test_sections_of_other_services_are_left_to_them() -> None:
+    """All services share one environment."""
+    load(Settings, {"TIDEGATE_SOLVER__ANYTHING": "x"})
+
+
+def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    """The _FILE form, and a repr without the secret."""
+    file = tmp_path / "password"
+    file.write_text("hunter2\n")
+    settings = load(Settings, {"TIDEGATE_CLICKHOUSE__PASSWORD_FILE": str(file)})
+    assert settings.clickhouse.password.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_wrong_value_names_its_variable_and_not_the_value() -> None:
+    """What it should have been, without what may be a secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(Settings, {"TIDEGATE_KAFKA__PARTITIONS": "s3cret"})
+    assert "TIDEGATE_KAFKA__PARTITIONS" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_brokers_clock_is_the_least_delayed_acknowledgement() -> None:
+    """An acknowledgement can only be late (T1)."""
+    clock = BrokerClock(ManualClock(wall_ms=1000))
+    assert clock.now_ms() == 1000
+    for sent, appended in [(1000, 1900), (1000, 1503), (1000, 2500)]:
+        clock.observe(sent, appended)
+    assert clock.offset_ms == 503
+
+
+def test_a_step_of_a_clock_is_followed() -> None:
+    """Old windows are forgotten."""
+    clock = BrokerClock(ManualClock())
+    clock.observe(0, 5)
+    for _ in range(3 * 2048):
+        clock.observe(0, 4000)
+    assert clock.offset_ms == 4000
+
+
+def test_events_are_named_after_their_class() -> None:
+    """Snake case."""
+
+    class JobWasDone(Event, frozen=True):
+        pass
+
+    assert name_of(JobWasDone) == "job_was_done"

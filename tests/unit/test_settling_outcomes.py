@@ -1,0 +1,182 @@
+"""What an outcome makes of a job, and how waits and caps are reckoned."""
+
+import msgspec
+import pytest
+from tidegate.consume import delays, retries
+from tidegate.consume.dead_letters import dead_letter
+from tidegate.consume.plan import Plan
+from tidegate.consume.settling import MAX_DEFERRALS, settle
+from tidegate.outcome import Dead, Defer, ErrorClass, Reason, Retry
+from tidegate.records import (
+    HEADER_DEAD,
+    DeadMeta,
+    Inbound,
+    Job,
+    JobState,
+    Lane,
+    Origin,
+    decoder,
+    job_headers,
+    job_state,
+)
+from tidegate.topics import DELAYS, MAX_RECORD_BYTES, Topic
+
+NOW = 1_700_000_000_000
+PLAN = Plan(group="fetcher", topics=(Topic.URLS,))
+STATE = JobState(
+    run="r",
+    id="i",
+    site="example.com",
+    lane=Lane.HIGH,
+    origin=Origin(topic="urls-high", partition=3, offset=9, timestamp_ms=NOW),
+    accepted_at_ms=NOW,
+)
+JOB = Job(b"http://example.com/", STATE)
+
+
+def failed(error_class: ErrorClass, **changes: object) -> Retry:
+    """A failed try."""
+    return msgspec.structs.replace(Retry(error_class=error_class, message="m"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("error_class", "allowed"),
+    [
+        (ErrorClass.CHALLENGE, 3),
+        (ErrorClass.SOLVE_FAILED, 2),
+        (ErrorClass.RATE_LIMITED, 3),
+        (ErrorClass.BLOCKED, 2),
+        (ErrorClass.SERVER_ERROR, 3),
+        (ErrorClass.NETWORK, 3),
+        (ErrorClass.PARSE_ERROR, 0),
+        (ErrorClass.REFUSED, 0),
+    ],
+)
+def test_each_class_has_its_own_cap(error_class: ErrorClass, allowed: int) -> None:
+    """Retries after the first try, as the table says."""
+    policy = retries.RetryPolicy()
+    for used in range(allowed + 1):
+        state = msgspec.structs.replace(STATE, attempts={str(error_class): used} if used else {})
+        decision = retries.decide(policy, state, failed(error_class))
+        assert isinstance(decision, retries.Again if used < allowed else retries.Exhausted)
+
+
+def test_a_cap_over_all_classes_bounds_the_sum() -> None:
+    """Twelve in all, whatever the mixture."""
+    state = msgspec.structs.replace(STATE, attempts={"network": 2, "blocked": 1, "challenge": 9})
+    decision = retries.decide(retries.RetryPolicy(), state, failed(ErrorClass.NETWORK))
+    assert isinstance(decision, retries.Exhausted)
+
+
+@pytest.mark.parametrize(("own", "tries"), [(0, 0), (5, 5)])
+def test_a_job_lowers_or_raises_the_caps(own: int, tries: int) -> None:
+    """max_retries of the job itself decides."""
+    state = msgspec.structs.replace(STATE, attempts={"server_error": tries})
+    retry = failed(ErrorClass.SERVER_ERROR, max_retries=own)
+    assert isinstance(retries.decide(retries.RetryPolicy(), state, retry), retries.Exhausted)
+    if own:
+        fewer = msgspec.structs.replace(STATE, attempts={"server_error": tries - 1})
+        assert isinstance(retries.decide(retries.RetryPolicy(), fewer, retry), retries.Again)
+
+
+def test_server_errors_back_off_exponentially() -> None:
+    """2, 4, 8 seconds: exactly the delay classes."""
+    waits = []
+    for used in range(3):
+        state = msgspec.structs.replace(STATE, attempts={"server_error": used})
+        decision = retries.decide(retries.RetryPolicy(), state, failed(ErrorClass.SERVER_ERROR))
+        assert isinstance(decision, retries.Again)
+        waits.append(decision.wait_s)
+    assert waits == [2.0, 4.0, 8.0]
+
+
+def test_retry_after_is_honoured_up_to_a_day() -> None:
+    """The site's own wait, and a dead letter beyond the longest one."""
+    policy = retries.RetryPolicy()
+    waits = retries.decide(policy, STATE, failed(ErrorClass.RATE_LIMITED, after_s=1800.0))
+    assert waits == retries.Again(1800.0)
+    never = retries.decide(policy, STATE, failed(ErrorClass.RATE_LIMITED, after_s=90_000.0))
+    assert isinstance(never, retries.Exhausted)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "topic"),
+    [
+        (0.1, Topic.RETRY_2S),
+        (2, Topic.RETRY_2S),
+        (5, Topic.RETRY_4S),
+        (59, Topic.RETRY_8S),
+        (61, Topic.RETRY_1M),
+        (599, Topic.RETRY_1M),
+        (7200, Topic.RETRY_1H),
+    ],
+)
+def test_a_wait_goes_to_the_longest_class_within_it(wait_s: float, topic: Topic) -> None:
+    """Never past its end, but for the shortest class of all."""
+    assert delays.topic_for(wait_s) is topic
+
+
+def test_the_head_is_due_by_append_time_alone() -> None:
+    """Append time, plus the class's delay, plus a jitter below a second that belongs to the job (T2)."""
+    record = Inbound(
+        topic="urls-retry-8s", partition=0, offset=0, timestamp_ms=NOW, key=None, value=b"", headers={}
+    )
+    due = delays.due_ms(record, "job")
+    assert NOW + 8000 <= due < NOW + 9000
+    assert due == delays.due_ms(record, "job")
+
+
+def test_a_retry_keeps_identity_site_and_lane() -> None:
+    """Only attempts, hop and due time change (C1, O2)."""
+    settlement = settle(JOB, failed(ErrorClass.SERVER_ERROR), PLAN, NOW)
+    (record,) = settlement.outgoing
+    state = job_state(dict(record.headers))
+    assert state == msgspec.structs.replace(STATE, attempts={"server_error": 1}, hop=1, due_at_ms=NOW + 2000)
+    assert (record.site, record.value) == ("example.com", JOB.original)
+
+
+def test_a_network_retry_returns_to_its_own_lane() -> None:
+    """At once, to the tail."""
+    (record,) = settle(JOB, failed(ErrorClass.NETWORK), PLAN, NOW).outgoing
+    assert record.topic == Topic.URLS_HIGH
+
+
+def test_deferrals_are_bounded() -> None:
+    """What is put off in a circle ends where a person sees it (T3)."""
+    often = Job(JOB.original, msgspec.structs.replace(STATE, deferrals=MAX_DEFERRALS))
+    (record,) = settle(often, Defer(delay_s=1, message="busy"), PLAN, NOW).outgoing
+    assert record.topic == Topic.DEAD_LETTER
+
+
+def test_a_dead_letter_speaks_to_tools_that_know_springs_headers() -> None:
+    """Numbers in big-endian bytes, as Spring writes them."""
+    dead = Dead(reason=Reason.ROBOTS, error_class=ErrorClass.REFUSED, message="robots.txt says no")
+    headers = dict(dead_letter(JOB, dead, service="fetcher", group="g", now_ms=NOW).headers)
+    assert headers["kafka_dlt-original-topic"] == b"urls-high"
+    assert int.from_bytes(headers["kafka_dlt-original-partition"], "big") == 3
+    assert int.from_bytes(headers["kafka_dlt-original-offset"], "big") == 9
+    assert headers["kafka_dlt-exception-message"] == b"robots.txt says no"
+
+
+def test_a_dead_letter_that_would_not_fit_is_cut_with_length_and_hash() -> None:
+    """The ladder of sizes ends here (C9)."""
+    huge = Job(b"x" * (MAX_RECORD_BYTES + 1), STATE)
+    dead = Dead(reason=Reason.JOB_TOO_LARGE, error_class=ErrorClass.BAD_INPUT, message="too large")
+    letter = dead_letter(huge, dead, service="fetcher", group="g", now_ms=NOW)
+    meta = decoder(DeadMeta).decode(dict(letter.headers)[HEADER_DEAD])
+    assert letter.value is not None
+    assert len(letter.value) < MAX_RECORD_BYTES
+    assert (meta.truncated_length, len(meta.original_hash or "")) == (MAX_RECORD_BYTES + 1, 32)
+
+
+def test_a_wait_that_reaches_over_classes_ends_after_its_due_time() -> None:
+    """Class after class brings a job to its due time, never before it (T2)."""
+    now, waits, hops = NOW, 3_725.0, 0
+    due = NOW + int(waits * 1000)
+    while waits > 0:
+        now += int(DELAYS[delays.topic_for(waits)] * 1000)
+        waits = delays.remaining_s(msgspec.structs.replace(STATE, due_at_ms=due), now)
+        hops += 1
+    assert due <= now <= due + 2000
+    assert hops <= 8
+    assert job_headers(STATE)
