@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 from support.dockerfile import parse
-from support.packaging import IMAGES, SERVICES, ours, read, settings_of, unread
+from support.packaging import IMAGES, SERVICES, ours, project, read, settings_of, unread
 from tidegate.settings import load
 
 PASSED_ON = None
