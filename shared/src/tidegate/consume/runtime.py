@@ -27,7 +27,7 @@ from tidegate.consume.done_set import unpack
 from tidegate.consume.lanes import Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.plan import Plan
-from tidegate.consume.service import Service, Sink
+from tidegate.consume.service import Service, Sink, Work
 from tidegate.consume.settling import Settlement, delayed, settle
 from tidegate.consume.transport import Position, Source
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RecordError
@@ -336,9 +336,9 @@ class Runtime(Generic[P]):
             try:
                 work = self._service.decode(record)
                 job = work.job
-                left_s = delays.remaining_s(work.job.state, self._broker_clock.now_ms())
-                if record.topic in DELAYS and left_s > 0:
-                    outcome = Done((delayed(work.job.original, work.job.state, left_s),))
+                left_s = self._left_to_wait(work)
+                if left_s > 0:
+                    outcome = Done((delayed(job.original, job.state, left_s),))
                 else:
                     outcome = await attempt(self._service, work, self._plan, self._clock, self._emit)
             except RecordError as error:
@@ -346,8 +346,16 @@ class Runtime(Generic[P]):
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
             await self._perform(job, outcome, trace)
 
+    def _left_to_wait(self, work: Work[P]) -> float:
+        """A wait longer than its class goes on through another one, at no attempt (T2)."""
+        if work.record.topic not in DELAYS:
+            return 0.0
+        return delays.remaining_s(work.job.state, self._broker_clock.now_ms())
+
     async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> None:
         """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
+        if isinstance(outcome, Done) and not outcome.outgoing:
+            return
         try:
             await self._produce(settle(job, outcome, self._plan, self._broker_clock.now_ms()), trace)
         except RecordError as error:
