@@ -67,6 +67,7 @@ class _Running:
     def __init__(self, partition: int, result: asyncio.Future[Result]) -> None:
         self.partition = partition
         self.result = result
+        self.task: asyncio.Task[None] | None = None
         self._abandoned = False
 
     def abandon(self) -> None:
@@ -98,7 +99,7 @@ class Purchases:
         """
         running = _Running(order.partition, asyncio.get_running_loop().create_future())
         self._running[order.request.request_id] = running
-        self._owner.create_task(self._run(order, running), name="purchase")
+        running.task = self._owner.create_task(self._run(order, running), name="purchase")
         try:
             return await asyncio.shield(running.result)
         except asyncio.CancelledError:
@@ -118,10 +119,16 @@ class Purchases:
             await asyncio.wait(left)
 
     async def close(self, timeout_s: float) -> None:
-        """Wait for all purchases, that long at most: called once no handler runs any more."""
-        left = [r.result for r in self._running.values()]
+        """Wait for all purchases, then cut off what is left: called once no handler runs any more.
+
+        What is cut off is waiting for a broker or a service that does not answer; the next owner finds the
+        reservation and settles it in doubt.
+        """
+        left = [r.task for r in self._running.values() if r.task is not None]
         if left:
-            await asyncio.wait(left, timeout=timeout_s)
+            _, late = await asyncio.wait(left, timeout=timeout_s)
+            for task in late:
+                task.cancel()
 
     async def _run(self, order: Order, running: _Running) -> None:
         request_id = order.request.request_id

@@ -157,10 +157,12 @@ def _error(profile: Profile, reply: dict[str, Any]) -> tuple[str, ErrorKind, str
     code = reply.get("errorCode")
     if error_id in (None, 0, "0", "", False) and not code:
         return None
-    name = str(code)[:_LONGEST_TEXT] if code else f"error_id_{str(error_id)[:16]}"
-    text = reply.get("errorDescription")
-    message = str(text)[:_LONGEST_TEXT] if text else name
-    return name, profile.classify(name), message
+    text = str(reply.get("errorDescription") or "")[:_LONGEST_TEXT]
+    if code:
+        name = str(code)[:_LONGEST_TEXT]
+    else:  # a service that has only descriptions may put the family's codes there
+        name = text if text in profile.errors else f"error_id_{str(error_id)[:16]}"
+    return name, profile.classify(name), text or name
 
 
 def _task_id(value: object) -> str | None:
