@@ -1,0 +1,97 @@
+"""The fetcher's wiring: objects are built here once and handed on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tidegate.consume.plan import Plan
+from tidegate.consume.service import Service
+from tidegate.errors import ConfigurationError
+from tidegate.process import Context
+from tidegate.topics import DELAYS, LANES, Topic
+
+from tidegate_fetcher import signatures
+from tidegate_fetcher.addresses import AddressRules
+from tidegate_fetcher.challenges import Challenges
+from tidegate_fetcher.client import HttpClient
+from tidegate_fetcher.connections import Connections
+from tidegate_fetcher.detection import Detector
+from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.limiter import SiteLimiter
+from tidegate_fetcher.pages import PageWriter
+from tidegate_fetcher.policy import HostRules, Policy
+from tidegate_fetcher.settings import FetcherSettings, Settings
+from tidegate_fetcher.site_limits import SiteLimits
+from tidegate_fetcher.tasks import Task
+
+HANDLER_DEADLINE_S = 120.0
+PLAN = Plan(
+    group="fetcher",
+    reserved=(Topic.CAPTCHA_SOLUTIONS,),
+    topics=tuple(LANES.values()),
+    delays=tuple(DELAYS),
+    deadline_s=HANDLER_DEADLINE_S,
+)
+
+
+@asynccontextmanager
+async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
+    """Build the fetcher with its connections, which are closed at the end. Raises ConfigurationError."""
+    settings = context.settings.fetcher
+    _check(settings)
+    addresses = AddressRules(allow_private=settings.allow_private, denied=settings.denied_networks)
+    policy = Policy(
+        allowed_ports=frozenset(settings.allowed_ports),
+        allow_private=settings.allow_private,
+        solve_hosts=HostRules(settings.solve_hosts),
+    )
+    connections = Connections(
+        addresses,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+        proxies_kept=settings.proxies_kept,
+    )
+    async with connections:
+        yield Fetcher(
+            client=HttpClient(
+                connections,
+                policy,
+                addresses,
+                clock=context.clock,
+                broker_clock=context.broker_clock,
+                max_body_bytes=settings.max_body_bytes,
+                max_redirects=settings.max_redirects,
+                total_s=settings.total_timeout_s,
+                large_bodies=settings.large_bodies,
+            ),
+            limiter=SiteLimiter(
+                SiteLimits(concurrency=settings.site_concurrency, wait_s=settings.site_wait_s),
+                context.clock,
+                settings.site_wait_s,
+            ),
+            detector=Detector(signatures.load()),
+            challenges=Challenges(
+                policy,
+                context.broker_clock,
+                max_solves=settings.max_solves_per_job,
+                lifetime_s=settings.captcha_lifetime_s,
+                retries=PLAN.retries,
+            ),
+            writer=PageWriter(settings.zstd_level),
+            broker_clock=context.broker_clock,
+            partitions=context.partitions,
+            user_agent=settings.user_agent,
+            max_job_bytes=settings.max_job_bytes,
+            submit_margin_s=settings.submit_margin_s,
+            emit=context.emit,
+        )
+
+
+def _check(settings: FetcherSettings) -> None:
+    """Refuse time-outs that the handler's deadline would cut short: a resumed page takes two requests."""
+    longest = 2 * settings.total_timeout_s + settings.site_wait_s
+    if longest > HANDLER_DEADLINE_S - 5:
+        message = (
+            f"TIDEGATE_FETCHER__TOTAL_TIMEOUT_S: two requests of {settings.total_timeout_s:g} s and "
+            f"a wait of {settings.site_wait_s:g} s do not fit in the handler's {HANDLER_DEADLINE_S:g} s"
+        )
+        raise ConfigurationError(message)

@@ -1,0 +1,179 @@
+"""What becomes of a job that met a challenge, and of one whose challenge was not solved. Pure.
+
+A challenge is answered only where the operator allowed it, through a form that the page has, and at most so
+many times a job. Whatever else it is, it costs nothing.
+"""
+
+import msgspec
+from tidegate.clock import BrokerClock
+from tidegate.consume.retries import RetryPolicy
+from tidegate.consume.service import Work
+from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
+from tidegate.records import (
+    CaptchaRequest,
+    CaptchaSolution,
+    Challenge,
+    Identity,
+    JobState,
+    SolutionStatus,
+    UrlJob,
+    encode,
+    request_id,
+)
+from tidegate.sites import without_credentials
+from tidegate.topics import Topic
+from yarl import URL
+
+from tidegate_fetcher import classify
+from tidegate_fetcher.exchange import Response
+from tidegate_fetcher.policy import Policy
+from tidegate_fetcher.tasks import Task
+
+# How long a job waits that the solver had no time for: about what a queue of solves takes to drain.
+_OVERLOAD_WAIT_S = 30.0
+_MAX_TOLD = 200
+
+
+def same(one: Challenge, other: Challenge) -> bool:
+    """Say whether two challenges are the same widget: then the site did not take the token."""
+    return one.kind is other.kind and one.params.get("sitekey") == other.params.get("sitekey")
+
+
+class Challenges:
+    """Judges challenges. ``lifetime_s`` is how long a request is worth solving, in seconds."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        broker_clock: BrokerClock,
+        *,
+        max_solves: int,
+        lifetime_s: float,
+        retries: RetryPolicy,
+    ) -> None:
+        self._policy = policy
+        self._broker_clock = broker_clock
+        self._max_solves = max_solves
+        self._lifetime_s = lifetime_s
+        self._retries = retries
+
+    def met(
+        self,
+        work: Work[Task],
+        job: UrlJob,
+        challenge: Challenge,
+        response: Response,
+        user_agent: str,
+        *,
+        resumed: bool,
+    ) -> Outcome:
+        """Return the request to the solver, or why there is none."""
+        state = work.job.state
+        refusal = self._policy.solve_refusal(response.url)
+        form = challenge.form
+        if refusal is None and form is not None and URL(form.action).host != response.url.host:
+            refusal = self._policy.solve_refusal(URL(form.action))
+        if refusal is not None:
+            return self._dead(state, refusal.reason, refusal.message, response)
+        if form is None:
+            # A hard block that no solver opens: nothing is bought for it.
+            return Retry(
+                error_class=ErrorClass.BLOCKED,
+                message=f"The page has a challenge ({challenge.kind}) but no form for its answer.",
+                max_retries=job.max_retries,
+                last_status=response.status,
+                final_url=without_credentials(str(response.url)),
+                state=state,
+            )
+        exhausted = self._exhausted(state, job)
+        if exhausted is not None:
+            return self._dead(state, Reason.RETRIES_EXHAUSTED, exhausted, response)
+        return Done((self._request(work, job, challenge, response, user_agent, resumed=resumed),))
+
+    def unsolved(self, work: Work[Task], job: UrlJob, solution: CaptchaSolution) -> Outcome:
+        """Return what becomes of a job whose challenge the solver did not open."""
+        state = work.job.state
+        told = f": {solution.message[:_MAX_TOLD]}" if solution.message else "."
+        match solution.status:
+            case SolutionStatus.EXPIRED_UNBOUGHT:
+                return Defer(
+                    delay_s=_OVERLOAD_WAIT_S,
+                    message=f"The solver had no time for it{told}",
+                    state=_unspent(state),
+                )
+            case SolutionStatus.REFUSED:
+                sentence = f"No money for a solve{told}"
+                return self._dead(state, Reason.BUDGET_EXHAUSTED, sentence)
+            case SolutionStatus.UNSOLVABLE:
+                sentence = f"The challenge cannot be solved{told}"
+                return self._dead(state, Reason.UNSOLVABLE, sentence)
+            case SolutionStatus.FAILED | SolutionStatus.SOLVED:  # solved without a token is none
+                return classify.solve_failed(state, job.max_retries, f"The solver gave up{told}")
+
+    def _exhausted(self, state: JobState, job: UrlJob) -> str | None:
+        """Say why no further solve is bought. A job's max_retries only lowers it: money is the operator's.
+
+        It never forbids the first solve, which retries nothing.
+        """
+        rounds = state.attempts.get(ErrorClass.CHALLENGE, 0)
+        allowed = self._max_solves
+        if job.max_retries is not None:
+            allowed = min(allowed, max(1, job.max_retries))
+        if rounds >= allowed:
+            return f"A challenge again after {rounds} solves; {allowed} are allowed for a job."
+        if sum(state.attempts.values()) >= self._retries.total:
+            return f"The job was tried {self._retries.total + 1} times over all error classes."
+        return None
+
+    def _request(
+        self,
+        work: Work[Task],
+        job: UrlJob,
+        challenge: Challenge,
+        response: Response,
+        user_agent: str,
+        *,
+        resumed: bool,
+    ) -> Outgoing:
+        """Return the captcha request, with the whole job and who met the challenge (C1).
+
+        A new round has a new hop and so a new request id; a redo of the same record has the same (M4).
+        """
+        state = work.job.state
+        attempts = {**state.attempts, ErrorClass.CHALLENGE: state.attempts.get(ErrorClass.CHALLENGE, 0) + 1}
+        state = msgspec.structs.replace(state, attempts=attempts, hop=state.hop + (1 if resumed else 0))
+        age_s = (self._broker_clock.now_ms() - state.accepted_at_ms) / 1000
+        request = CaptchaRequest(
+            request_id=request_id(state),
+            challenge=challenge,
+            identity=Identity(user_agent=user_agent, cookies=response.jar),
+            lifetime_s=max(0.0, min(self._lifetime_s, job.deadline - age_s)),
+            route=job.route,
+            max_cost=job.max_solve_cost,
+            original=work.job.original,
+            state=state,
+        )
+        return Outgoing(topic=Topic.CAPTCHA_REQUESTS, site=state.site, value=encode(request))
+
+    @staticmethod
+    def _dead(state: JobState, reason: Reason, message: str, response: Response | None = None) -> Dead:
+        return Dead(
+            reason=reason,
+            error_class=ErrorClass.CHALLENGE,
+            message=message,
+            last_status=None if response is None else response.status,
+            final_url=None if response is None else without_credentials(str(response.url)),
+            state=state,
+        )
+
+
+def _unspent(state: JobState) -> JobState:
+    """Return the state of a job whose request was not bought: no attempt was used (C4).
+
+    The hop grows: the same request id would be answered with the same expiry from the journal (M4).
+    """
+    attempts = dict(state.attempts)
+    rounds = attempts.pop(ErrorClass.CHALLENGE, 0)
+    if rounds > 1:
+        attempts[ErrorClass.CHALLENGE] = rounds - 1
+    return msgspec.structs.replace(state, attempts=attempts, hop=state.hop + 1)

@@ -1,0 +1,292 @@
+"""The HTTP client: one request with its redirects, every hop judged, every byte counted.
+
+aiohttp's own redirects, cookies and decompression are off: the rules for them are ours (``policy``,
+``cookies``, ``bodies``), and so are the sentences in which a failure is told, which name no URL, no
+query and no credential.
+"""
+
+import asyncio
+import ssl
+
+import aiohttp
+import msgspec
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+from multidict import CIMultiDict
+from tidegate.clock import BrokerClock, Clock
+from tidegate.outcome import Reason
+from yarl import URL
+
+from tidegate_fetcher import cookies
+from tidegate_fetcher.addresses import AddressRules
+from tidegate_fetcher.bodies import ACCEPT_ENCODING, BodyBrokenError, BodyTooLargeError, decoded
+from tidegate_fetcher.connections import AddressRefusedError, Connections, Route
+from tidegate_fetcher.exchange import (
+    ExchangeError,
+    Headers,
+    NetworkFailedError,
+    RefusedError,
+    Request,
+    Response,
+)
+from tidegate_fetcher.policy import Policy
+
+_LARGE = 1 << 20
+_DRAINED = 1 << 16
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BODY_HEADERS = ("Content-Type", "Content-Encoding", "Content-Language", "Content-Location")
+_SOCKS_ERRORS = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One hop's answer. ``target`` is where it redirects; its body was not kept then."""
+
+    status: int
+    headers: Headers
+    target: URL | None
+    body: bytes
+    wire_bytes: int
+    elapsed_ms: int
+
+
+class HttpClient:
+    """Sends requests.
+
+    ``max_body_bytes`` bounds a body on the wire and decoded; ``large_bodies`` is how many bodies above
+    1 MiB are in hand at once; ``total_s`` is seconds for a request with its redirects and body.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        policy: Policy,
+        addresses: AddressRules,
+        *,
+        clock: Clock,
+        broker_clock: BrokerClock,
+        max_body_bytes: int,
+        max_redirects: int,
+        total_s: float,
+        large_bodies: int,
+    ) -> None:
+        self._connections = connections
+        self._policy = policy
+        self._addresses = addresses
+        self._clock = clock
+        self._broker_clock = broker_clock
+        self._max_body_bytes = max_body_bytes
+        self._max_redirects = max_redirects
+        self._total_s = total_s
+        self._large = asyncio.Semaphore(large_bodies)
+
+    async def send(self, request: Request) -> Response:
+        """Return the final answer. Raises NetworkFailedError and RefusedError, nothing else foreseen."""
+        route = await self._connections.take(request.proxy)
+        failed = True
+        try:
+            async with asyncio.timeout(self._total_s):
+                response = await self._follow(request, route)
+            failed = False
+        except TimeoutError as error:
+            sentence = f"The site took longer than {self._total_s:g} s."
+            raise NetworkFailedError(sentence, url=request.url) from error
+        except RefusedError:
+            failed = False  # the way out did its part
+            raise
+        finally:
+            await self._connections.give_back(request.proxy, failed=failed)
+        return response
+
+    async def _follow(self, request: Request, route: Route) -> Response:
+        """Send, and follow redirects as browsers do: the method, the body and the secrets that go along."""
+        url, method, body, jar = request.url, request.method.upper(), request.body, request.jar
+        headers = CIMultiDict(request.headers)
+        headers["Accept-Encoding"] = ACCEPT_ENCODING
+        origin = url.origin()
+        for hop in range(self._max_redirects + 1):
+            self._judge(url, request.proxy, hop)
+            sent = headers.copy()
+            if url.origin() == origin:
+                sent.update(request.private)
+            now_ms = self._broker_clock.now_ms()
+            cookie = cookies.header_for(jar, url, now_ms)
+            if cookie is not None:
+                sent["Cookie"] = cookie
+            answer = await self._ask(route, method, url, sent, body)
+            jar = cookies.stored(jar, url, answer.headers.getall("Set-Cookie", []), now_ms)
+            if answer.target is None:
+                return Response(
+                    url=url,
+                    status=answer.status,
+                    headers=answer.headers,
+                    body=answer.body,
+                    jar=jar,
+                    redirects=hop,
+                    elapsed_ms=answer.elapsed_ms,
+                    wire_bytes=answer.wire_bytes,
+                )
+            if (answer.status == 303 and method != "HEAD") or (
+                answer.status in (301, 302) and method == "POST"
+            ):
+                method, body = "GET", None
+                for name in _BODY_HEADERS:
+                    headers.popall(name, None)
+            url = answer.target
+        raise RefusedError(
+            Reason.TOO_MANY_REDIRECTS,
+            f"The site redirected more than {self._max_redirects} times.",
+            status=answer.status,
+            url=url,
+        )
+
+    async def _ask(
+        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> "_Answer":
+        """Send one request and read its answer. Foreign errors end here."""
+        started = self._clock.monotonic()
+        try:
+            async with self._open(route, method, url, headers, body) as answer:
+                target = _target(url, answer)
+                decoded_body, wire_bytes = b"", 0
+                if target is None:
+                    decoded_body, wire_bytes = await self._read(answer, method, url)
+                else:
+                    await _drain(answer)
+                return _Answer(
+                    status=answer.status,
+                    headers=answer.headers,
+                    target=target,
+                    body=decoded_body,
+                    wire_bytes=wire_bytes,
+                    elapsed_ms=round((self._clock.monotonic() - started) * 1000),
+                )
+        except (aiohttp.ClientError, OSError, *_SOCKS_ERRORS) as error:
+            raise _failure(error, url) from error
+
+    def _open(
+        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> "aiohttp.client._RequestContextManager":
+        proxy_headers = None
+        if route.credentials is not None:
+            if url.scheme == "https":
+                proxy_headers = {"Proxy-Authorization": route.credentials}
+            else:
+                headers["Proxy-Authorization"] = route.credentials
+        return route.session.request(
+            method,
+            url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            proxy=route.http_proxy,
+            proxy_headers=proxy_headers,
+        )
+
+    def _judge(self, url: URL, proxy: str | None, hop: int) -> None:
+        """Refuse a target by its scheme and port, and behind a proxy by what its host spells out."""
+        refusal = self._policy.refusal(url)
+        where = "A redirect was refused: " if hop else ""
+        if refusal is not None:
+            raise RefusedError(refusal.reason, where + refusal.message, url=url)
+        if proxy is not None:
+            what = self._addresses.refusal_of_host(url.raw_host or "")
+            if what is not None:
+                sentence = f"{where}The address of {url.raw_host} is {what}, which is not fetched."
+                raise RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
+
+    async def _read(self, answer: aiohttp.ClientResponse, method: str, url: URL) -> tuple[bytes, int]:
+        """Return the decoded body and its size on the wire."""
+        most = self._max_body_bytes
+        length = answer.content_length
+        if method == "HEAD" or answer.status in (204, 304):
+            return b"", 0
+        if length is not None and length > most:
+            raise _too_large(f"The body has {length} bytes; at most {most} are fetched.", answer, url)
+        chunks: list[bytes] = []
+        size = 0
+        large = False
+        try:
+            while chunk := await answer.content.readany():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > most:
+                    raise _too_large(f"The body has more than {most} bytes.", answer, url)
+                if size > _LARGE and not large:
+                    await self._large.acquire()
+                    large = True
+            wire = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            coding = answer.headers.get("Content-Encoding")
+            return (wire if coding is None else decoded(wire, coding, most)), size
+        except BodyTooLargeError as error:
+            raise _too_large(str(error), answer, url) from error
+        except BodyBrokenError as error:
+            raise NetworkFailedError(str(error), status=answer.status, url=url) from error
+        finally:
+            if large:
+                self._large.release()
+
+
+def _failure(error: Exception, url: URL) -> ExchangeError:
+    """Map a foreign error, once, to a sentence without secrets."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, AddressRefusedError):
+        whose = "the job's proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else url.raw_host
+        sentence = f"The address of {whose} is {cause.what}, which is not connected to."
+        return RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
+    status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    return NetworkFailedError(_told(error), status=status, url=url)
+
+
+def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:
+    """Return where a redirect leads, None where the answer is final.
+
+    User and password of a Location are dropped: a site does not get to choose what we identify as.
+    """
+    if answer.status not in _REDIRECTS:
+        return None
+    location = answer.headers.get("Location") or answer.headers.get("URI")
+    if not location:
+        return None
+    try:
+        return url.join(URL(location.strip())).with_fragment(None).with_user(None)
+    except (ValueError, TypeError, UnicodeError):
+        return None
+
+
+async def _drain(answer: aiohttp.ClientResponse) -> None:
+    """Read a redirect's little body, so that the connection may be used again; close it on a long one."""
+    size = 0
+    while chunk := await answer.content.readany():
+        size += len(chunk)
+        if size > _DRAINED:
+            answer.close()
+            return
+
+
+def _too_large(sentence: str, answer: aiohttp.ClientResponse, url: URL) -> RefusedError:
+    answer.close()
+    return RefusedError(Reason.BODY_TOO_LARGE, sentence, status=answer.status, url=url)
+
+
+# The first class that fits decides. Messages of foreign errors are not used: they name URLs and hosts.
+_SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (aiohttp.ClientHttpProxyError, "The proxy refused the connection."),
+    (aiohttp.ClientProxyConnectionError, "The proxy cannot be reached."),
+    (_SOCKS_ERRORS, "The proxy failed or refused the connection."),
+    (aiohttp.ClientConnectorDNSError, "The site's name cannot be resolved."),
+    (aiohttp.ClientConnectorCertificateError, "The site's certificate is not valid."),
+    ((aiohttp.ClientSSLError, ssl.SSLError), "TLS with the site failed."),
+    (aiohttp.ConnectionTimeoutError, "Connecting to the site took too long."),
+    ((aiohttp.ServerTimeoutError, TimeoutError), "The site fell silent."),
+    (aiohttp.ClientConnectorError, "The site cannot be connected to."),
+    (aiohttp.ServerDisconnectedError, "The site closed the connection without an answer."),
+    (aiohttp.ClientPayloadError, "The body broke off."),
+    (aiohttp.ClientResponseError, "The site's answer is not HTTP."),
+    ((ConnectionError, aiohttp.ClientOSError), "The connection was reset."),
+)
+
+
+def _told(error: BaseException) -> str:
+    for kinds, sentence in _SENTENCES:
+        if isinstance(error, kinds):
+            return sentence
+    return f"The request failed ({type(error).__name__})."

@@ -1,0 +1,154 @@
+"""Cookies as values: parsed from Set-Cookie, kept in tuples, chosen for a URL. Pure.
+
+The rules are RFC 6265's as browsers apply them. There is no list of public suffixes: a cookie for a
+single label such as ``com`` is refused, one for ``co.uk`` is not; an identity serves one job only, so
+that such a cookie meets no other site than those this job's redirects lead to.
+"""
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+
+from tidegate.records import Cookie
+from yarl import URL
+
+MAX_COOKIES = 100
+MAX_COOKIE_CHARACTERS = 4096
+
+Jar = tuple[Cookie, ...]
+
+
+def stored(jar: Jar, url: URL, set_cookies: list[str], now_ms: int) -> Jar:
+    """Return the jar after a response from ``url`` with these Set-Cookie headers.
+
+    A cookie replaces its namesake of the same domain and path; an expired one removes it. The oldest
+    go first beyond MAX_COOKIES.
+    """
+    if not set_cookies:
+        return jar
+    kept = {(c.name, c.domain, c.path): c for c in jar}
+    for header in set_cookies:
+        cookie = parse(header, url, now_ms)
+        if cookie is None:
+            continue
+        kept.pop((cookie.name, cookie.domain, cookie.path), None)
+        if cookie.expires_at_ms is None or cookie.expires_at_ms > now_ms:
+            kept[cookie.name, cookie.domain, cookie.path] = cookie
+    return tuple(kept.values())[-MAX_COOKIES:]
+
+
+def given(header: str, url: URL) -> Jar:
+    """Return the cookies of a job's own Cookie header: session cookies of the job's host."""
+    host = _host(url)
+    found = []
+    for part in header.split(";"):
+        name, equals, value = part.strip().partition("=")
+        if not equals:
+            name, value = "", name
+        if value or name:
+            found.append(Cookie(name=name.strip(), value=value.strip(), domain=host))
+    return tuple(found[-MAX_COOKIES:])
+
+
+def header_for(jar: Jar, url: URL, now_ms: int) -> str | None:
+    """Return the Cookie header for a request, longest paths first; None where no cookie fits."""
+    if not jar:
+        return None
+    host, path, secure = _host(url), url.raw_path or "/", url.scheme == "https"
+    fitting = [
+        cookie
+        for cookie in jar
+        if (cookie.domain == host if cookie.host_only else _domain_matches(host, cookie.domain))
+        and _path_matches(path, cookie.path)
+        and (secure or not cookie.secure)
+        and (cookie.expires_at_ms is None or cookie.expires_at_ms > now_ms)
+    ]
+    if not fitting:
+        return None
+    fitting.sort(key=lambda cookie: -len(cookie.path))
+    return "; ".join(f"{c.name}={c.value}" if c.name else c.value for c in fitting)
+
+
+def parse(header: str, url: URL, now_ms: int) -> Cookie | None:
+    """Read one Set-Cookie header; None where a browser would ignore it."""
+    if len(header) > MAX_COOKIE_CHARACTERS or any((c < " " and c != "\t") or c == "\x7f" for c in header):
+        return None
+    pair, _, rest = header.partition(";")
+    name, equals, value = pair.partition("=")
+    if not equals:
+        name, value = "", pair
+    name, value = name.strip(), value.strip()
+    if not name and not value:
+        return None
+    attributes: dict[str, str] = {}
+    for part in rest.split(";"):
+        key, _, text = part.partition("=")
+        attributes[key.strip().lower()] = text.strip()
+    host = _host(url)
+    domain = attributes.get("domain", "").lstrip(".").rstrip(".").lower()
+    host_only = not domain
+    if domain and not _may_set(host, domain):
+        return None
+    if domain and (_is_ip(host) or "." not in domain):
+        host_only = True
+    path = attributes.get("path", "")
+    secure = "secure" in attributes
+    if secure and url.scheme != "https":
+        return None
+    return Cookie(
+        name=name,
+        value=value,
+        domain=domain or host,
+        path=path if path.startswith("/") else _default_path(url),
+        secure=secure,
+        host_only=host_only,
+        expires_at_ms=_expiry(attributes, now_ms),
+    )
+
+
+def _host(url: URL) -> str:
+    return (url.raw_host or "").lower().rstrip(".")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _may_set(host: str, domain: str) -> bool:
+    return domain == host or ("." in domain and _domain_matches(host, domain))
+
+
+def _domain_matches(host: str, domain: str) -> bool:
+    return host == domain or (host.endswith(f".{domain}") and not _is_ip(host))
+
+
+def _path_matches(path: str, cookie_path: str) -> bool:
+    if not path.startswith(cookie_path):
+        return False
+    return len(path) == len(cookie_path) or cookie_path.endswith("/") or path[len(cookie_path)] == "/"
+
+
+def _default_path(url: URL) -> str:
+    path = url.raw_path or "/"
+    return path[: path.rindex("/")] or "/" if path.startswith("/") else "/"
+
+
+def _expiry(attributes: dict[str, str], now_ms: int) -> int | None:
+    """Return when a cookie ends, in epoch milliseconds; Max-Age is stronger than Expires."""
+    age = attributes.get("max-age", "")
+    if age and (age.isdigit() or (age[0] == "-" and age[1:].isdigit())) and age.isascii():
+        return now_ms + max(0, int(age[:12])) * 1000 if age[0] != "-" else now_ms
+    expires = attributes.get("expires")
+    if not expires:
+        return None
+    try:
+        moment = parsedate_to_datetime(expires.replace("-", " "))
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

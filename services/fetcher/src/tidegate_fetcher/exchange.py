@@ -1,0 +1,75 @@
+"""A request, its answer, and how it can fail: the vocabulary between logic and the HTTP client."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
+from tidegate.outcome import Reason
+from yarl import URL
+
+from tidegate_fetcher.cookies import Jar
+
+Headers: TypeAlias = CIMultiDict[str] | CIMultiDictProxy[str]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. ``headers`` has neither cookies nor credentials.
+
+    ``private`` are headers that only the first URL's origin may see (Authorization and the like).
+    ``proxy`` is a URL that may hold a password: never printed.
+    """
+
+    url: URL
+    method: str = "GET"
+    headers: Mapping[str, str] = {}
+    private: Mapping[str, str] = {}
+    body: bytes | None = None
+    jar: Jar = ()
+    proxy: str | None = None
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """The final answer, its body decoded. ``jar`` holds the request's cookies and those set on the way.
+
+    ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding. ``set_cookies`` says
+    whether any hop changed the jar.
+    """
+
+    url: URL
+    status: int
+    headers: Headers
+    body: bytes
+    jar: Jar
+    redirects: int
+    elapsed_ms: int
+    wire_bytes: int
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type as served; empty where there is none."""
+        return self.headers.get("Content-Type", "")
+
+
+class ExchangeError(Exception):
+    """A request that brought no answer. The message is a sentence and holds no secret."""
+
+    def __init__(self, message: str, *, status: int | None = None, url: URL | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.url = url
+
+
+class NetworkFailedError(ExchangeError):
+    """Connect, TLS, name, reset, time-out, broken body, proxy: another try may help."""
+
+
+class RefusedError(ExchangeError):
+    """What no further try helps: a refused address or target, a body too large, too many redirects."""
+
+    def __init__(
+        self, reason: Reason, message: str, *, status: int | None = None, url: URL | None = None
+    ) -> None:
+        super().__init__(message, status=status, url=url)
+        self.reason = reason

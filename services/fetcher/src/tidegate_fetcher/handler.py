@@ -1,0 +1,270 @@
+"""The fetcher's logic: what becomes of a job, and of a solution that comes back.
+
+A job: send it where it belongs, judge it, wait for its site's turn, ask, look for a challenge, and say how
+it ended. A solution: never wait (C3), hand the token in through the page's own form, look again.
+Every record that leaves carries the whole job (C1).
+"""
+
+from tidegate.clock import BrokerClock
+from tidegate.consume.service import Work
+from tidegate.events import Emit
+from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
+from tidegate.records import CaptchaSolution, Challenge, Inbound, SolutionStatus, UrlJob, job_headers
+from tidegate.sites import partition_of
+from tidegate.topics import LANES, Topic
+from yarl import URL
+
+from tidegate_fetcher import classify, requests, tasks
+from tidegate_fetcher.challenges import Challenges, same
+from tidegate_fetcher.client import HttpClient
+from tidegate_fetcher.detection import Detector
+from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
+from tidegate_fetcher.exchange import ExchangeError, Request, Response
+from tidegate_fetcher.limiter import SiteLimiter
+from tidegate_fetcher.pages import PageWriter
+from tidegate_fetcher.site_limits import Later
+from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
+
+_INTAKE = frozenset(LANES.values())
+_REMEMBERED_FIELDS = 100
+# Answers to a token's form that refuse the token rather than show a page.
+_TOKEN_REFUSED = frozenset({400, 401, 403, 406, 409, 422})
+
+
+class Fetcher:
+    """The service. ``partitions`` is the count of every site-keyed topic."""
+
+    def __init__(
+        self,
+        *,
+        client: HttpClient,
+        limiter: SiteLimiter,
+        detector: Detector,
+        challenges: Challenges,
+        writer: PageWriter,
+        broker_clock: BrokerClock,
+        partitions: int,
+        user_agent: str,
+        max_job_bytes: int,
+        submit_margin_s: float,
+        emit: Emit,
+    ) -> None:
+        self._client = client
+        self._limiter = limiter
+        self._detector = detector
+        self._challenges = challenges
+        self._writer = writer
+        self._broker_clock = broker_clock
+        self._partitions = partitions
+        self._user_agent = user_agent
+        self._max_job_bytes = max_job_bytes
+        self._submit_margin_s = submit_margin_s
+        self._emit = emit
+        self._unknown_fields: set[str] = set()
+
+    def decode(self, record: Inbound) -> Work[Task]:
+        """Read a job or a solution. Raises RecordError with a sentence that a person understands."""
+        work = tasks.read(record, self._max_job_bytes)
+        task = work.payload
+        if isinstance(task, FetchTask) and task.unknown_field is not None:
+            self._report_unknown(task.unknown_field, work.job.state.id)
+        return work
+
+    async def handle(self, work: Work[Task]) -> Outcome:
+        """Say what becomes of a job."""
+        task = work.payload
+        if isinstance(task, FetchTask) and task.first_sight:
+            forwarded = self._forwarded(work)
+            if forwarded is not None:
+                self._tell(work, "forwarded", None)
+                return forwarded
+        late = self._late(work, task.job)
+        if late is not None:
+            outcome: Outcome = late
+            response = None
+        elif isinstance(task, FetchTask):
+            outcome, response = await self._fetch(work, task)
+        else:
+            outcome, response = await self._resume(work, task)
+        self._tell(work, _name(outcome), response)
+        return outcome
+
+    async def prepare(self, partition: int) -> None:
+        """Nothing is restored: the fetcher keeps no state that a record does not carry."""
+
+    def release(self, partition: int) -> None:
+        """Nothing was restored."""
+
+    def _forwarded(self, work: Work[Task]) -> Done | None:
+        """Send an intake record to its site's partition and its job's lane; None where it is there (S1).
+
+        Only what has no state yet is forwarded, and the copy has one: nothing is ever forwarded twice,
+        even while two fetchers disagree on the number of partitions. No attempt is counted.
+        """
+        record, state = work.record, work.job.state
+        if record.topic not in _INTAKE:
+            return None
+        lane = LANES[state.lane]
+        if lane == record.topic and record.partition == partition_of(state.site.encode(), self._partitions):
+            return None
+        return Done((Outgoing(topic=lane, site=state.site, value=record.value, headers=job_headers(state)),))
+
+    def _late(self, work: Work[Task], job: UrlJob) -> Dead | None:
+        """Judge the job's deadline by the broker's clock (T1)."""
+        age_s = (self._broker_clock.now_ms() - work.job.state.accepted_at_ms) / 1000
+        if age_s <= job.deadline:
+            return None
+        return Dead(
+            reason=Reason.DEADLINE,
+            error_class=ErrorClass.REFUSED,
+            message=f"The job's deadline of {job.deadline:g} s has passed; it is {age_s:.0f} s old.",
+            state=work.job.state,
+        )
+
+    async def _fetch(self, work: Work[Task], task: FetchTask) -> tuple[Outcome, Response | None]:
+        state = work.job.state
+        turn = await self._limiter.enter(state.site, returning=state.deferrals > 0)
+        if isinstance(turn, Later):
+            return Defer(delay_s=turn.delay_s, message="Its site has enough requests.", state=state), None
+        try:
+            request = requests.of_job(task.job, task.url, self._user_agent)
+            response = await self._client.send(request)
+        except ExchangeError as error:
+            return classify.of_error(error, task.job.max_retries, state), None
+        finally:
+            self._limiter.leave(state.site, turn)
+        return self._judged(work, task.job, task.url, request, response, resumed=False), response
+
+    async def _resume(self, work: Work[Task], task: ResumeTask) -> tuple[Outcome, Response | None]:
+        """Hand the token in and judge what comes back. Nothing here waits for a turn (C3)."""
+        solution = task.solution
+        token, form = solution.token, solution.request.challenge.form
+        if solution.status is not SolutionStatus.SOLVED or token is None or form is None:
+            return self._challenges.unsolved(work, task.job, solution), None
+        if self._token_left_s(work.record, solution) < self._submit_margin_s:
+            return self._solve_failed(work, task.job, "The token died before it could be used."), None
+        user_agent = solution.user_agent or solution.request.identity.user_agent
+        submit = requests.of_token(
+            task.job, task.url, solution.request, form, token=token, user_agent=user_agent
+        )
+        try:
+            response = await self._client.send(submit)
+            refused = self._refused_token(work, task, submit, response)
+            if refused is not None:
+                return refused, response
+            if _asks_again(task, submit, response):
+                return await self._ask_again(work, task, submit, response, user_agent)
+        except ExchangeError as error:
+            return classify.of_error(error, task.job.max_retries, work.job.state), None
+        return self._judged(work, task.job, task.url, submit, response, resumed=True), response
+
+    def _token_left_s(self, record: Inbound, solution: CaptchaSolution) -> float:
+        """Return what is left of a token's life, counted from its record's append time (T1)."""
+        return solution.lifetime_s - (self._broker_clock.now_ms() - record.timestamp_ms) / 1000
+
+    def _refused_token(
+        self, work: Work[Task], task: ResumeTask, submit: Request, response: Response
+    ) -> Retry | None:
+        """Return the retry where the site did not take the token: the same challenge again, or a refusal."""
+        again = self._detect(response)
+        if again is not None:
+            if same(again, task.solution.request.challenge):
+                return self._solve_failed(work, task.job, "The site refused the token.", response)
+            return None
+        if response.redirects == 0 and response.status in _TOKEN_REFUSED and submit.method == "POST":
+            sentence = f"The site answered the token with {response.status}."
+            return self._solve_failed(work, task.job, sentence, response)
+        return None
+
+    async def _ask_again(
+        self, work: Work[Task], task: ResumeTask, submit: Request, answer: Response, user_agent: str
+    ) -> tuple[Outcome, Response | None]:
+        """Ask for the job's page with the cookies that the form's answer brought.
+
+        Where that meets the same challenge again, the cookies open nothing, and the form's answer is all
+        that this site gives for a token: it is the page.
+        """
+        request = requests.resumed(task.job, task.url, user_agent, answer.jar)
+        response = await self._client.send(request)
+        challenge = self._detect(response)
+        if challenge is None or not same(challenge, task.solution.request.challenge):
+            outcome = self._judged(work, task.job, task.url, request, response, resumed=True)
+            return outcome, response
+        if task.job.method.upper() != "GET":
+            return self._solve_failed(work, task.job, "The token did not open the page.", response), response
+        return self._judged(work, task.job, task.url, submit, answer, resumed=True), answer
+
+    def _judged(
+        self, work: Work[Task], job: UrlJob, url: URL, request: Request, response: Response, *, resumed: bool
+    ) -> Outcome:
+        """Return the outcome of an answer: a challenge, a failure, or the page."""
+        challenge = self._detect(response)
+        if challenge is not None:
+            user_agent = request.headers.get("User-Agent", self._user_agent)
+            return self._challenges.met(work, job, challenge, response, user_agent, resumed=resumed)
+        failed = classify.failure(response, job.max_retries, work.job.state)
+        if failed is not None:
+            return failed
+        now_ms = self._broker_clock.now_ms()
+        return Done((self._writer.page(work.job, job, response, url, fetched_at_ms=now_ms),))
+
+    def _detect(self, response: Response) -> Challenge | None:
+        return self._detector.detect(
+            response.body, status=response.status, content_type=response.content_type, url=response.url
+        )
+
+    @staticmethod
+    def _solve_failed(work: Work[Task], job: UrlJob, message: str, response: Response | None = None) -> Retry:
+        return classify.solve_failed(work.job.state, job.max_retries, message, response)
+
+    def _tell(self, work: Work[Task], outcome: str, response: Response | None) -> None:
+        state, task = work.job.state, work.payload
+        self._emit(
+            FetchDone(
+                run=state.run,
+                id=state.id,
+                site=state.site,
+                place=f"{task.url.origin()}{task.url.raw_path}",
+                outcome=outcome,
+                status=None if response is None else response.status,
+                elapsed_ms=None if response is None else response.elapsed_ms,
+                wire_bytes=None if response is None else response.wire_bytes,
+                body_bytes=None if response is None else len(response.body),
+                redirects=None if response is None else response.redirects,
+                hop=state.hop,
+                resumed=isinstance(task, ResumeTask),
+            )
+        )
+
+    def _report_unknown(self, field: str, job_id: str) -> None:
+        """Tell of an unknown field once; of no more than a hundred of them."""
+        if field not in self._unknown_fields and len(self._unknown_fields) < _REMEMBERED_FIELDS:
+            self._unknown_fields.add(field)
+            self._emit(UnknownFieldIgnored(field=field, example_id=job_id))
+
+
+def _asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
+    """Say whether the form's answer is something else than the page, so that the page is asked for again.
+
+    It is where the answer stands elsewhere than the job's URL (its query aside) and brought cookies, as
+    sites do that say "ok" and let the visitor in by a cookie. A job that is not a GET is asked again
+    whenever cookies came: what answers a form cannot be what answers a POST of the job's.
+    """
+    if answer.jar == submit.jar:
+        return False
+    elsewhere = answer.url.with_query(None) != task.url.with_query(None)
+    return elsewhere or task.job.method.upper() != "GET"
+
+
+def _name(outcome: Outcome) -> str:
+    match outcome:
+        case Done(outgoing=(Outgoing(topic=Topic.PAGES),)):
+            return "page"
+        case Done():
+            return "challenge"
+        case Defer():
+            return "deferred"
+        case Retry():
+            return outcome.error_class
+        case Dead():
+            return outcome.reason

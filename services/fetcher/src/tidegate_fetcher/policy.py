@@ -1,0 +1,98 @@
+"""What may be fetched, and where solving is allowed. Pure.
+
+Solving is allowed only on hosts that the operator named: nothing is spent, and no challenge answered, on
+a site nobody listed.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from tidegate.outcome import Reason
+from yarl import URL
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class HostRules:
+    """A list of hosts: ``host``, ``host:port``, ``*.example.com`` (subdomains only), ``*``.
+
+    A rule without a port holds for all ports of the host.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._exact: set[str] = set()
+        suffixes: list[str] = []
+        self._all = False
+        for pattern in patterns:
+            rule = pattern.strip().lower().rstrip(".")
+            if rule == "*":
+                self._all = True
+            elif rule.startswith("*."):
+                suffixes.append(rule[1:])
+            elif rule:
+                self._exact.add(rule)
+        self._suffixes = tuple(suffixes)
+
+    def admits(self, url: URL) -> bool:
+        """Say whether the URL's host is on the list."""
+        if self._all:
+            return True
+        host = _host(url)
+        with_port = f"{host}:{url.port}"
+        if host in self._exact or with_port in self._exact:
+            return True
+        return any(host.endswith(s) or with_port.endswith(s) for s in self._suffixes)
+
+
+def _host(url: URL) -> str:
+    host = (url.raw_host or "").lower().rstrip(".")
+    return f"[{host}]" if ":" in host else host
+
+
+def host_with_port(url: URL) -> str:
+    """Return the host as a rule names it, with the port where it is not the scheme's own."""
+    host = _host(url)
+    return host if url.port == _DEFAULT_PORTS.get(url.scheme) else f"{host}:{url.port}"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why something may not be fetched; ``message`` is a sentence without secrets."""
+
+    reason: Reason
+    message: str
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's rules. ``allow_private`` admits every port."""
+
+    allowed_ports: frozenset[int] = frozenset({80, 443})
+    allow_private: bool = False
+    solve_hosts: HostRules = msgspec.field(default_factory=HostRules)
+
+    def refusal(self, url: URL) -> Refusal | None:
+        """Return why a URL, the job's or a redirect's, may not be fetched; None admits it."""
+        if url.scheme not in _DEFAULT_PORTS:
+            return Refusal(
+                Reason.SCHEME_NOT_ALLOWED,
+                f"URLs with the scheme {url.scheme[:32]!r} are not fetched, only http and https.",
+            )
+        if not url.raw_host:
+            return Refusal(Reason.NOT_A_URL, "This is not a URL: it names no host.")
+        if not self.allow_private and url.port not in self.allowed_ports:
+            ports = ", ".join(str(port) for port in sorted(self.allowed_ports))
+            return Refusal(
+                Reason.NOT_ALLOWED,
+                f"Port {url.port} is not fetched from, only {ports} (TIDEGATE_FETCHER__ALLOWED_PORTS).",
+            )
+        return None
+
+    def solve_refusal(self, url: URL) -> Refusal | None:
+        """Return why a challenge at a URL is not solved, with the setting that would allow it."""
+        if self.solve_hosts.admits(url):
+            return None
+        host = host_with_port(url)
+        return Refusal(
+            Reason.SOLVE_NOT_ALLOWED,
+            f"{host} asks for a CAPTCHA, and solving is not allowed there. To allow it: "
+            f"TIDEGATE_FETCHER__SOLVE_HOSTS={host} (added to the hosts already listed).",
+        )

@@ -1,0 +1,148 @@
+"""Settings of the fetcher: the environment's ``TIDEGATE_FETCHER__<FIELD>``, validated.
+
+Each field says what it means, its unit, its range and why it has its default.
+"""
+
+import json
+from ipaddress import ip_network
+from typing import Any
+
+import tidegate.settings
+from pydantic import Field, ValidationInfo, field_validator
+from tidegate.settings import Section
+
+DEFAULT_USER_AGENT = "Tidegate/0.1 (+mailto:contact-not-set@example.invalid)"
+
+
+class FetcherSettings(Section):
+    """How pages are fetched, and what is refused."""
+
+    user_agent: str = Field(
+        DEFAULT_USER_AGENT,
+        min_length=1,
+        max_length=512,
+        description="User-Agent of requests that bring none of their own. Put your contact in it: a site's "
+        "operator who can write to you does not need to block you.",
+    )
+    site_concurrency: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Requests to one site at once, per fetcher. 8 is what a browser opens, or little more.",
+    )
+    site_wait_s: float = Field(
+        2.0,
+        ge=0,
+        le=30,
+        description="Seconds that a job may wait in hand for its site's turn; with more to wait it is "
+        "deferred. The default is the shortest delay topic: waiting longer in hand gains nothing.",
+    )
+    connect_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="Seconds for name, TCP and TLS. Three SYN retransmissions fit."
+    )
+    read_timeout_s: float = Field(
+        20.0, gt=0, le=100, description="Seconds without a byte after which a response is given up."
+    )
+    total_timeout_s: float = Field(
+        45.0,
+        gt=0,
+        le=600,
+        description="Seconds for one request with its redirects and its body. A resumed page may need two of "
+        "them, and both must fit in the handler's deadline of 120 s.",
+    )
+    max_redirects: int = Field(10, ge=0, le=50, description="Redirects followed. Browsers stop at 20.")
+    max_body_bytes: int = Field(
+        10 << 20,
+        ge=1024,
+        le=16 << 20,
+        description="Bytes of a body, on the wire and decoded alike. 10 MiB holds any page; the topic "
+        "`pages` takes 24 MiB.",
+    )
+    large_bodies: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Bodies above 1 MiB read at once; others wait on their connection. Times max_body_bytes "
+        "this bounds the memory that bodies take.",
+    )
+    max_job_bytes: int = Field(
+        1 << 20, ge=1024, le=8 << 20, description="Bytes of an intake record; larger ones are dead letters."
+    )
+    allow_private: bool = Field(
+        default=False,
+        description="Admit loopback and private addresses and any port: for servers of your own. "
+        "Link-local addresses, where clouds keep their credentials, stay refused.",
+    )
+    allowed_ports: tuple[int, ...] = Field(
+        (80, 443), description="Ports that may be fetched from, comma-separated. Others are rarely web pages."
+    )
+    denied_networks: tuple[str, ...] = Field(
+        (), description="More networks that are never connected to, as CIDR, comma-separated."
+    )
+    solve_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts whose challenges may be solved, comma-separated: `host`, `host:port`, "
+        "`*.example.com`, or `*` for all. Empty by default: nothing is spent on a site nobody named.",
+    )
+    max_solves_per_job: int = Field(
+        3, ge=0, le=20, description="Solves bought for one job at most; the design's three challenge rounds."
+    )
+    captcha_lifetime_s: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds in which a captcha request is worth solving: the page's form and session must "
+        "still be alive. Ten minutes is less than most sessions live.",
+    )
+    submit_margin_s: float = Field(
+        2.0,
+        ge=0,
+        le=60,
+        description="Seconds of a token's life kept for sending it; with less left it is not sent.",
+    )
+    zstd_level: int = Field(
+        1,
+        ge=-7,
+        le=19,
+        description="Compression of stored bodies. Level 1 is 80 us a 29 KB page, 3 is 120 us.",
+    )
+    proxies_kept: int = Field(
+        64, ge=1, le=10_000, description="SOCKS proxies whose connections are kept open, least used go first."
+    )
+
+    @field_validator("allowed_ports", "denied_networks", "solve_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Read a list from the environment: JSON, or items between commas."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+    @field_validator("allowed_ports")
+    @classmethod
+    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < port < 65536 for port in value):
+            raise ValueError("a port is between 1 and 65535")
+        return value
+
+    @field_validator("denied_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
+        return value
+
+    @field_validator("user_agent")
+    @classmethod
+    def _one_line(cls, value: str, _info: ValidationInfo) -> str:
+        if not value.isprintable():
+            raise ValueError("a user agent is one line of printable characters")
+        return value
+
+
+class Settings(tidegate.settings.Settings):
+    """What the fetcher reads."""
+
+    fetcher: FetcherSettings = FetcherSettings()

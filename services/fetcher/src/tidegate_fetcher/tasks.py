@@ -1,0 +1,248 @@
+"""Reading what arrives: an intake record, a delayed one or a solution becomes a task. Pure.
+
+An intake value is JSON (``UrlJob``) when it begins with a brace, else the bare text of a URL. A byte order
+mark and white space around it are forgiven. Fields that ``UrlJob`` does not know are ignored, because
+producers may be newer than we are; the first one's name is kept so that a misspelt field can be reported.
+Fields that it knows must fit, to the letter.
+
+A record whose identity could be read keeps it when the rest is refused, so that its dead letter bears
+the id under which it was submitted.
+"""
+
+import math
+import re
+from typing import NoReturn
+
+import msgspec
+from tidegate import records
+from tidegate.consume.service import Work
+from tidegate.errors import RecordError
+from tidegate.outcome import Reason
+from tidegate.records import CaptchaSolution, Inbound, Job, JobState, Lane, SolveSummary, UrlJob
+from tidegate.sites import site_of
+from tidegate.topics import LANES, Topic
+from yarl import URL
+
+_LANE_OF_TOPIC = {topic: lane for lane, topic in LANES.items()}
+_MAX_NAME_CHARACTERS = 256
+_MAX_HEADERS = 100
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_NOT_METHODS = ("CONNECT", "TRACE")
+
+
+class FetchTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Fetch a URL. ``url`` is the job's, parsed and without user, password and fragment.
+
+    ``first_sight`` says that the record carries no state yet: it may have to be forwarded (S1).
+    """
+
+    job: UrlJob
+    url: URL
+    first_sight: bool = False
+    unknown_field: str | None = None
+
+
+class ResumeTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Go on where a challenge was met, with the solver's answer."""
+
+    job: UrlJob
+    url: URL
+    solution: CaptchaSolution
+
+
+Task = FetchTask | ResumeTask
+
+
+class _Strict(UrlJob, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: int = records.VERSION
+
+
+class _Lenient(UrlJob, frozen=True, kw_only=True):
+    version: int = records.VERSION
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    id: str | None = None
+    run: str = records.DEFAULT_RUN
+
+
+_STRICT = records.decoder(_Strict)
+_LENIENT = records.decoder(_Lenient)
+_IDENTITY = records.decoder(_Identity)
+_SOLUTION = records.decoder(CaptchaSolution)
+_UNKNOWN = re.compile(r"unknown field `([^`]{1,64})`")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
+    """Read any record that the fetcher consumes. Raises RecordError with a sentence for people."""
+    if record.topic == Topic.CAPTCHA_SOLUTIONS:
+        return _read_solution(record)
+    state = records.job_state(record.headers)
+    _check_size(record, state, max_job_bytes)
+    text = record.value.removeprefix(b"\xef\xbb\xbf").strip()
+    job, unknown = (
+        _read_json(record, text, state) if text[:1] == b"{" else (_read_text(record, text, state), None)
+    )
+    known = state is not None
+    if state is None:
+        state = _new_state(record, job.id, job.run, lane=job.priority)
+    try:
+        site, url = site_of(job.url), _parsed(job.url)
+    except RecordError as error:
+        _refuse(error.reason, error.message, Job(record.value, state))
+    if not known:
+        state = msgspec.structs.replace(state, site=site)
+    problem = _problem(job)
+    if problem is not None:
+        _refuse(Reason.NOT_A_JOB, problem, Job(record.value, state))
+    task = FetchTask(job=job, url=url, first_sight=not known, unknown_field=unknown)
+    return Work(record, Job(record.value, state), task)
+
+
+def _read_solution(record: Inbound) -> Work[Task]:
+    """Read a solution; what was paid for it is added to the job's state."""
+    solution = records.decode(_SOLUTION, record.value, "the captcha solution")
+    request = solution.request
+    state = request.state
+    if solution.cost > 0 or solution.token is not None:
+        paid = SolveSummary(
+            request_id=request.request_id,
+            kind=request.challenge.kind,
+            provider=solution.provider or "unknown",
+            cost=solution.cost,
+        )
+        if all(solve.request_id != paid.request_id for solve in state.solves):
+            state = msgspec.structs.replace(state, solves=(*state.solves, paid))
+    text = request.original.removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        job: UrlJob = _LENIENT.decode(text) if text[:1] == b"{" else UrlJob(url=text.decode())
+        url = _parsed(job.url)
+    except (*_UNREADABLE, RecordError) as error:
+        raise RecordError(
+            Reason.BAD_STATE,
+            "The captcha solution carries a job that cannot be read.",
+            Job(request.original, state),
+        ) from error
+    return Work(record, Job(request.original, state), ResumeTask(job=job, url=url, solution=solution))
+
+
+def _check_size(record: Inbound, state: JobState | None, most: int) -> None:
+    if len(record.value) > most:
+        sentence = f"The record has {len(record.value)} bytes; a job may have {most}."
+        _refuse(Reason.JOB_TOO_LARGE, sentence, None if state is None else Job(record.value, state))
+
+
+def _read_json(record: Inbound, text: bytes, state: JobState | None) -> tuple[UrlJob, str | None]:
+    """Return the job and the name of the first field that nobody knows."""
+    unknown = None
+    try:
+        try:
+            job: _Strict | _Lenient = _STRICT.decode(text)
+        except msgspec.ValidationError as error:
+            match = _UNKNOWN.search(str(error))
+            if match is None:
+                raise
+            unknown = match[1]
+            job = _LENIENT.decode(text)
+    except _UNREADABLE as error:
+        sentence = f"The record looks like a JSON job and is none: {error}."
+        _refuse(Reason.NOT_A_JOB, sentence, _salvaged(record, text, state))
+    if job.version not in (records.VERSION, records.VERSION - 1):
+        sentence = f"The job has version {job.version}; this build reads {records.VERSION}."
+        _refuse(Reason.UNKNOWN_VERSION, sentence, _salvaged(record, text, state))
+    return job, unknown
+
+
+def _read_text(record: Inbound, text: bytes, state: JobState | None) -> UrlJob:
+    job = None if state is None else Job(record.value, state)
+    if not text:
+        _refuse(Reason.NOT_A_JOB, "The record is empty; a job is a URL or a JSON object with one.", job)
+    try:
+        url = text.decode()
+    except UnicodeDecodeError:
+        _refuse(Reason.NOT_A_URL, "This is neither a URL nor JSON: it is not even UTF-8 text.", job)
+    return UrlJob(url=url)
+
+
+def _salvaged(record: Inbound, text: bytes, state: JobState | None) -> Job | None:
+    """Return the job with the identity that a refused record names, None where it names none."""
+    if state is not None:
+        return Job(record.value, state)
+    try:
+        named = _IDENTITY.decode(text)
+    except _UNREADABLE:
+        return None
+    if not (named.run and len(named.run) <= _MAX_NAME_CHARACTERS):
+        return None
+    return Job(record.value, _new_state(record, named.id, named.run))
+
+
+def _new_state(record: Inbound, job_id: str | None, run: str, lane: Lane | None = None) -> JobState:
+    origin = records.origin_of(record)
+    usable = job_id is not None and 0 < len(job_id) <= _MAX_NAME_CHARACTERS
+    return JobState(
+        run=run,
+        id=job_id if usable and job_id is not None else records.default_id(origin),
+        site="",
+        lane=lane or _LANE_OF_TOPIC.get(Topic(record.topic), Lane.NORMAL),
+        origin=origin,
+        accepted_at_ms=record.timestamp_ms,
+    )
+
+
+def _parsed(text: str) -> URL:
+    """Return the URL that is requested: as a browser would write it, without credentials and fragment."""
+    try:
+        url = URL(text)
+        return url.with_user(None).with_fragment(None) if "@" in text or "#" in text else url
+    except (ValueError, TypeError, UnicodeError) as error:
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL that can be requested.") from error
+
+
+def _problem(job: UrlJob) -> str | None:
+    """Return what is wrong with the job's fields beside its URL, as a sentence; None where all is well."""
+    for name, value in (("id", job.id), ("run", job.run), ("parser", job.parser)):
+        if value is not None and not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+            return f"The job's {name} must have 1 to {_MAX_NAME_CHARACTERS} characters; it has {len(value)}."
+    if not (math.isfinite(job.deadline) and job.deadline > 0):
+        return f"The job's deadline must be a positive number of seconds; it is {job.deadline}."
+    if job.max_retries is not None and job.max_retries < 0:
+        return f"The job's max_retries must not be negative; it is {job.max_retries}."
+    if job.max_solve_cost is not None and not (math.isfinite(job.max_solve_cost) and job.max_solve_cost >= 0):
+        return f"The job's max_solve_cost must not be negative; it is {job.max_solve_cost}."
+    if not _TOKEN.fullmatch(job.method) or len(job.method) > 32 or job.method.upper() in _NOT_METHODS:
+        return "The job's method is not an HTTP method that fetches a page."
+    return _header_problem(job) or _proxy_problem(job)
+
+
+def _header_problem(job: UrlJob) -> str | None:
+    if len(job.headers) > _MAX_HEADERS:
+        return f"The job has {len(job.headers)} headers; at most {_MAX_HEADERS} are sent."
+    for name, value in job.headers.items():
+        if not _TOKEN.fullmatch(name):
+            return "One of the job's headers has a name that HTTP does not allow."
+        if not _FIELD_VALUE.fullmatch(value):
+            return f"The job's header {name} has a value that HTTP does not allow: no line breaks."
+    return None
+
+
+def _proxy_problem(job: UrlJob) -> str | None:
+    """Judge the proxy without ever printing it: it may hold a password."""
+    if job.proxy is None:
+        return None
+    sentence = "The job's proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080."
+    try:
+        proxy = URL(job.proxy)
+        port = proxy.port
+    except (ValueError, UnicodeError):
+        return sentence
+    if proxy.scheme not in _PROXY_SCHEMES or not proxy.raw_host or port == 0:
+        return sentence
+    return None
+
+
+def _refuse(reason: Reason, message: str, job: Job | None) -> NoReturn:
+    raise RecordError(reason, message, job)
