@@ -59,13 +59,14 @@ async def apply_topics(
         )
         raise ConfigurationError(message)
     specs = declare(kafka.outage_days)
+    time = clock or SystemClock()
     async with _administering(kafka) as admin:
         found = await _describe(admin, [kafka.prefix + spec.topic for spec in specs])
         missing = tuple(spec for spec in specs if kafka.prefix + spec.topic not in found)
         count = partitions_for_new(specs, found, kafka)
         created = await _create(admin, missing, count, kafka)
         if missing:
-            await _settle(admin, {kafka.prefix + spec.topic for spec in missing}, clock or SystemClock())
+            await _settle(admin, {kafka.prefix + spec.topic for spec in missing}, time)
         # What another run made in the meantime is checked like any other topic.
         raced = [name for name in (kafka.prefix + spec.topic for spec in missing) if name not in created]
         found = {**found, **(await _describe(admin, raced) if raced else {})}
@@ -76,6 +77,8 @@ async def apply_topics(
                 results.append(TopicResult(name=name, action=TopicAction.CREATED))
             else:
                 results.append(await _check(admin, spec, name, found[name], kafka, mend=mend))
+        if mend:
+            await _settle_settings(admin, tuple(results), time)
         equal_count(_counts(specs, kafka, {**found, **dict.fromkeys(created, count)}))
     return tuple(results)
 
@@ -187,6 +190,22 @@ async def _settle(admin: _Admin, names: set[str], clock: Clock) -> None:
             return
         if clock.monotonic() > deadline:
             raise BrokerError(f"after {_TIMEOUT_S:.0f} s no leader for: {', '.join(waiting)}")
+        await clock.sleep(_POLL_S)
+
+
+async def _settle_settings(admin: _Admin, results: tuple[TopicResult, ...], clock: Clock) -> None:
+    """Wait until the brokers show what was altered: they learn it from the controller a moment later."""
+    mended = {each.name: each.mended for each in results if each.mended}
+    deadline = clock.monotonic() + _TIMEOUT_S
+    while mended:
+        found = await _describe(admin, list(mended))
+        mended = {
+            name: altered
+            for name, altered in mended.items()
+            if any(found[name].config.get(each.setting) != each.wanted for each in altered)
+        }
+        if mended and clock.monotonic() > deadline:
+            raise BrokerError(f"after {_TIMEOUT_S:.0f} s still not altered: {', '.join(sorted(mended))}")
         await clock.sleep(_POLL_S)
 
 

@@ -55,6 +55,15 @@ class StepDone(Event, frozen=True, kw_only=True):
     seconds: float
 
 
+class TopicDiffers(Event, frozen=True, kw_only=True):
+    """An existing topic is not as declared; nothing was changed."""
+
+    level: ClassVar[str] = "warning"
+
+    name: str
+    differences: tuple[str, ...]
+
+
 class StackReady(Event, frozen=True, kw_only=True):
     """Everything that was asked for is up, ``seconds`` after the start."""
 

@@ -15,9 +15,12 @@ class StackOptions(msgspec.Struct, frozen=True, kw_only=True):
     (in memory, gone with the stack), ``kafka`` (Apache Kafka started here; needs Java 17 and Maven), or
     ``host:port[,host:port…]`` of brokers that run already. ``clickhouse_url`` None starts the embedded
     endpoint. ``services`` are names with counts: the first of a kind is called by its name, the others
-    ``fetcher-2`` and so on. ``env`` are further ``TIDEGATE_…`` settings for all services; they win over
-    the stack's own. ``demo_port`` and ``simulator_port`` may be chosen beforehand (``ports.PortPool``)
-    where a setting must name them; 0 takes a free one. ``start_timeout_s`` is for each process.
+    ``fetcher-2`` and so on.
+
+    ``env`` are further ``TIDEGATE_…`` settings for all services. They win over the stack's own, which
+    win over settings in this process's environment. ``partitions`` and ``prefix`` None leave both to
+    those. ``demo_port`` and ``simulator_port`` may be chosen beforehand (``ports.PortPool``) where a
+    setting must name them; 0 takes a free one. ``start_timeout_s`` is for each process.
     """
 
     data_dir: Path
@@ -29,7 +32,7 @@ class StackOptions(msgspec.Struct, frozen=True, kw_only=True):
     simulator_port: int = 0
     demo_site: bool = False
     demo_port: int = 0
-    partitions: int = 12
-    prefix: str = ""
+    partitions: int | None = None
+    prefix: str | None = None
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0

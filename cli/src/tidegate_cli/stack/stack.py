@@ -1,16 +1,45 @@
-"""The whole stack as one context manager: ``async with running_stack(options, emit) as stack``."""
+"""The whole stack as one context manager: ``async with running_stack(options, emit) as stack``.
 
+What may start side by side does: broker, ClickHouse, simulated service and demo site at once; topics as
+soon as the broker answers, the schema as soon as ClickHouse does, each service as soon as it has what it
+needs. Embedded ClickHouse is the slowest of all to import, so nothing but the storer waits for it.
+"""
+
+import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tidegate.clock import Clock
+from tidegate.clock import Clock, SystemClock
 from tidegate.events import Emit
-from tidegate.settings import Settings
+from tidegate.kafka_admin import apply_topics
+from tidegate.settings import PREFIX, Settings, load
+from tidegate.topic_plan import TopicAction
 
+from tidegate_cli.stack.broker_kafka import LocalKafka
+from tidegate_cli.stack.broker_tansu import SETTINGS as TANSU_SETTINGS
+from tidegate_cli.stack.broker_tansu import tansu_spec
+from tidegate_cli.stack.environment import ambient_settings
+from tidegate_cli.stack.events import StackReady, StepDone, TopicDiffers
+from tidegate_cli.stack.folder import Addresses, DataFolder, lock_folder, release_folder
+from tidegate_cli.stack.graph import Step, run_steps
 from tidegate_cli.stack.options import StackOptions
-from tidegate_cli.stack.processes import Child
+from tidegate_cli.stack.parts import (
+    clickhouse_spec,
+    demo_spec,
+    instances,
+    migrate_spec,
+    service_spec,
+    simulator_settings,
+    simulator_spec,
+)
+from tidegate_cli.stack.ports import HOST, PortPool
+from tidegate_cli.stack.processes import Child, ProcessSpec
+from tidegate_cli.stack.supervisor import Supervisor, supervising
+
+EMBEDDED = "embedded"
+KAFKA = "kafka"
 
 
 class Stack:
@@ -23,40 +52,49 @@ class Stack:
         demo_url: Address of the demo site; None when it was not asked for.
         data_dir: The data folder; each process logs to ``data_dir/logs/<name>.log``.
         settings: Kafka and ClickHouse settings as the services have them, for clients of one's own.
-        env: The ``TIDEGATE_…`` variables that the services were given (no secret is logged from it).
+        env: The ``TIDEGATE_…`` variables that the services were given; may hold secrets.
     """
 
-    bootstrap: str
-    clickhouse_url: str
-    simulator_url: str | None
-    demo_url: str | None
-    data_dir: Path
-    settings: Settings
-    env: Mapping[str, str]
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        addresses: Addresses,
+        data_dir: Path,
+        env: Mapping[str, str],
+    ) -> None:
+        self._supervisor = supervisor
+        self.bootstrap = addresses.bootstrap
+        self.clickhouse_url = addresses.clickhouse_url
+        self.simulator_url = addresses.simulator_url
+        self.demo_url = addresses.demo_url
+        self.data_dir = data_dir
+        self.env = env
+        self.settings = load(Settings, env)
 
     @property
     def processes(self) -> tuple[Child, ...]:
         """Return all children, in the order of their start."""
-        raise NotImplementedError
+        return self._supervisor.children
 
     def process(self, name: str) -> Child:
         """Return a child by name: ``broker``, ``clickhouse``, ``fetcher``, ``fetcher-2`` …; or KeyError.
 
         A ``Child`` has ``name``, ``pid``, ``running``, ``exit_code``, ``restarts`` and ``log_path``.
         """
-        raise NotImplementedError
+        return self._supervisor.child(name)
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL) -> None:
         """Send a signal to a child; if it dies of it, it stays dead until ``restart``."""
-        raise NotImplementedError
+        self._supervisor.kill(name, signal_number)
 
     async def stop(self, name: str) -> None:
         """Stop one child in good order (SIGTERM, deadline, SIGKILL); it stays stopped until ``restart``."""
-        raise NotImplementedError
+        await self._supervisor.stop(name)
 
     async def restart(self, name: str) -> None:
         """Start a child again, stopping it first if it runs; return when it is ready."""
-        raise NotImplementedError
+        await self._supervisor.restart(name)
 
 
 @asynccontextmanager
@@ -72,5 +110,126 @@ async def running_stack(
         ConfigurationError: a broker, a tool or a folder is missing or held by another stack.
         StackError: a process did not become ready, or died for good.
     """
-    raise NotImplementedError(options, emit, clock)
-    yield Stack()
+    time = clock or SystemClock()
+    started = time.monotonic()
+    folder = await lock_folder(options.data_dir, time)
+    try:
+        plan = _Plan(options, folder, emit, time)
+        async with supervising(folder, emit, time) as supervisor:
+            await run_steps(plan.steps(supervisor))
+            folder.publish(plan.addresses)
+            emit(StackReady(seconds=time.monotonic() - started))
+            yield Stack(supervisor, addresses=plan.addresses, data_dir=folder.path, env=plan.env)
+    finally:
+        release_folder(folder)
+
+
+class _Plan:
+    """Chooses ports and addresses, and turns options into steps."""
+
+    def __init__(self, options: StackOptions, folder: DataFolder, emit: Emit, clock: Clock) -> None:
+        self._options = options
+        self._folder = folder
+        self._emit = emit
+        self._clock = clock
+        self._ports = PortPool()
+        # Ports that a caller chose come first, before a free one could be taken in their place.
+        simulator = self._ports.take(options.simulator_port) if options.simulator else 0
+        demo = self._ports.take(options.demo_port) if options.demo_site else 0
+        self._simulator_port, self._demo_port = simulator, demo
+        self._clickhouse_port = 0 if options.clickhouse_url else self._ports.take()
+        self._broker_port = self._ports.take() if options.broker == EMBEDDED else 0
+        self._kafka = (
+            LocalKafka(folder.path / "kafka", emit=emit, clock=clock, ports=self._ports)
+            if options.broker == KAFKA
+            else None
+        )
+        simulator_url = f"http://{HOST}:{simulator}" if simulator else None
+        self.env = self._environment(simulator_url)
+        settings = load(Settings, self.env)
+        self.addresses = Addresses(
+            bootstrap=settings.kafka.bootstrap,
+            clickhouse_url=settings.clickhouse.url,
+            prefix=settings.kafka.prefix,
+            simulator_url=simulator_url,
+            demo_url=f"http://{HOST}:{demo}" if demo else None,
+        )
+
+    def steps(self, supervisor: Supervisor) -> tuple[Step, ...]:
+        """Return what is to be done, in the terms of ``graph``."""
+        options, folder = self._options, self._folder
+        steps: list[Step] = []
+
+        def start(spec: ProcessSpec) -> None:
+            steps.append(Step(name=spec.name, after=spec.after, run=lambda: supervisor.start(spec)))
+
+        needs_broker: tuple[str, ...] = ()
+        if options.broker == EMBEDDED:
+            start(tansu_spec(self._broker_port))
+            needs_broker = ("broker",)
+        elif self._kafka is not None:
+            kafka = self._kafka
+            steps.append(Step(name="broker", run=lambda: _start_kafka(kafka, supervisor)))
+            needs_broker = ("broker",)
+        needs_clickhouse: tuple[str, ...] = ()
+        if not options.clickhouse_url:
+            start(clickhouse_spec(options, folder.subfolder("clickhouse"), self._clickhouse_port))
+            needs_clickhouse = ("clickhouse",)
+        if options.simulator:
+            start(simulator_spec(options, folder.subfolder("simulator"), self._simulator_port))
+        if options.demo_site:
+            start(demo_spec(options, self._demo_port, self.addresses.simulator_url))
+        steps.append(Step(name="topics", after=needs_broker, run=self._timed("topics", self._topics)))
+        if any(service == "storer" and count for service, count in options.services):
+            migrate = migrate_spec(options, self.env)
+            run = self._timed("migrate", lambda: supervisor.run_once(migrate))
+            steps.append(Step(name="migrate", after=needs_clickhouse, run=run))
+        for service, name in instances(options.services):
+            needs = ("topics", "migrate", *needs_broker, *needs_clickhouse)
+            after = needs if service == "storer" else ("topics", *needs_broker)
+            port = self._ports.take()
+            start(service_spec(options, service, name, env=self.env, health_port=port, after=after))
+        return tuple(steps)
+
+    def _bootstrap(self) -> str:
+        if self._kafka is not None:
+            return self._kafka.bootstrap
+        return f"{HOST}:{self._broker_port}" if self._broker_port else self._options.broker
+
+    def _environment(self, simulator_url: str | None) -> dict[str, str]:
+        """Return the services' settings: the user's own, then the stack's, then those of the options."""
+        options = self._options
+        own = {
+            f"{PREFIX}KAFKA__BOOTSTRAP": self._bootstrap(),
+            f"{PREFIX}CLICKHOUSE__URL": options.clickhouse_url or f"http://{HOST}:{self._clickhouse_port}",
+        }
+        if options.prefix is not None:
+            own[f"{PREFIX}KAFKA__PREFIX"] = options.prefix
+        if options.partitions is not None:
+            own[f"{PREFIX}KAFKA__PARTITIONS"] = str(options.partitions)
+        if options.broker == EMBEDDED:
+            own |= TANSU_SETTINGS
+        if simulator_url is not None:
+            own |= simulator_settings(simulator_url)
+        return {**ambient_settings(), **own, **options.env}
+
+    def _timed(self, name: str, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def timed() -> None:
+            started = self._clock.monotonic()
+            await run()
+            self._emit(StepDone(name=name, seconds=self._clock.monotonic() - started))
+
+        return timed
+
+    async def _topics(self) -> None:
+        for result in await apply_topics(load(Settings, self.env), clock=self._clock):
+            if result.action is TopicAction.DIFFERS:
+                settings = tuple(
+                    f"{each.setting}: {each.found}, not {each.wanted}" for each in result.differences
+                )
+                self._emit(TopicDiffers(name=result.name, differences=settings))
+
+
+async def _start_kafka(kafka: LocalKafka, supervisor: Supervisor) -> None:
+    specs = await kafka.prepare()
+    await asyncio.gather(*(supervisor.start(spec) for spec in specs))
