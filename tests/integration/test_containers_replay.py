@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from support.packaging import IMAGES, ROOT, SERVICES
 from support.replay import Image, ReplayError, base_python, replay
 
@@ -95,6 +96,21 @@ def test_the_command_line_explains_itself(build: Callable[[str], Image]) -> None
     result = image.run([*image.entrypoint, "--help"])
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout.lower()
+
+
+@pytest.mark.parametrize("name", ["topics", "migrate", "simulator", "demo-site", "cli"])
+def test_a_composed_command_is_one_that_the_image_knows(name: str, build: Callable[[str], Image]) -> None:
+    """Sub-commands and options in docker-compose.yml exist in the command line as built."""
+    image = build("cli")
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"][name]
+    words = service["command"]
+    options = [word for word in words if word.startswith("--") and word != "--help"]
+    entrypoint = service.get("entrypoint", image.entrypoint)
+    commands = [] if "entrypoint" in service else [word for word in words if not word.startswith("--")]
+    result = image.run([*entrypoint, *commands, "--help"])
+    assert result.returncode == 0, result.stderr
+    for option in options:
+        assert f"{option} " in result.stdout
 
 
 def test_a_misspelt_setting_ends_the_service_with_its_name(service: Image) -> None:
