@@ -19,9 +19,8 @@ class PollPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def made_by(self, elapsed_s: float) -> int:
         """Return how many polls may have been made that long after the creation, at most."""
-        if elapsed_s < self.first_delay_s:
-            return 0
-        return min(self.cap, 1 + math.floor((elapsed_s - self.first_delay_s) / self.interval_s))
+        polling_s = min(elapsed_s, self.time_limit_s) - self.first_delay_s
+        return 0 if polling_s < 0 else min(self.cap, 1 + math.floor(polling_s / self.interval_s))
 
     def next_after(self, last_s: float | None) -> float:
         """Return when the next poll is due, given when the last one began."""

@@ -1,0 +1,249 @@
+"""What the solver's tests share: virtual time, a small solving service in memory, and requests."""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import SecretStr
+from tidegate.clock import BrokerClock, Clock, seeded_random
+from tidegate.consume.service import Sink
+from tidegate.events import Emit
+from tidegate.outcome import Outgoing
+from tidegate.process import Context, PartitionReader
+from tidegate.records import (
+    CaptchaRequest,
+    CaptchaSolution,
+    Challenge,
+    ChallengeKind,
+    Identity,
+    Inbound,
+    JobState,
+    Origin,
+    SolveRecord,
+    encode,
+    request_id,
+)
+from tidegate.topics import Topic
+from tidegate_solver.profiles import Profile, choose_profile
+from tidegate_solver.settings import Settings, SolverSettings
+from tidegate_solver.transport import NoAnswerError, NotSentError
+
+T = TypeVar("T")
+
+KEY = "the-secret-account-key"
+EPOCH_MS = 1_700_000_000_000
+PARTITION = 3
+
+
+class _Jump:
+    """A selector that never waits: it moves the loop's clock on instead."""
+
+    def __init__(self, loop: "VirtualLoop", real: selectors.BaseSelector) -> None:
+        self._loop = loop
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = self._real.select(0)
+        if not ready:
+            if timeout is None:
+                raise AssertionError("nothing is scheduled any more: everybody waits for somebody")
+            self._loop.now_s += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is a number, so that minutes of polling take no time at all."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        super().__init__()
+        self._selector: Any = _Jump(self, self._selector)
+
+    def time(self) -> float:
+        """Return the virtual seconds."""
+        return self.now_s
+
+
+def virtually(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+class LoopClock:
+    """A Clock that reads the running loop's time; its wall clock begins at ``EPOCH_MS``."""
+
+    def monotonic(self) -> float:
+        """Return the loop's seconds."""
+        return asyncio.get_running_loop().time()
+
+    def wall_ms(self) -> int:
+        """Return the epoch plus the loop's time."""
+        return EPOCH_MS + round(self.monotonic() * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in the loop's time."""
+        await asyncio.sleep(seconds)  # noqa: TID251 -- this is the clock
+
+
+class FakeVendor:
+    """A solving service of the createTask family, in memory, in one profile's spelling.
+
+    ``on_create`` and ``on_result`` hold what happens to the next calls, one each: an error code, or
+    ``html``, ``truncated``, ``server_error``, ``lost`` (carried out, not answered), ``refused`` (never
+    sent). Every task that is made is charged, as ``charges`` says by page; a task's ``on_task`` error
+    is not, unless the test says ``charge_failures``.
+    """
+
+    def __init__(self, profile: Profile, clock: Clock, *, latency_s: float = 12.0) -> None:
+        self.profile = profile
+        self.latency_s = latency_s
+        self.on_create: list[str] = []
+        self.on_result: list[str] = []
+        self.on_task: list[str] = []
+        self.charge_failures = False
+        self.prices = {kind: row.price for kind, row in profile.kinds.items()}
+        self.charges: list[str] = []
+        self.polls: dict[str, list[float]] = {}
+        self.bodies: list[tuple[str, dict[str, Any]]] = []
+        self._clock = clock
+        self._tasks: dict[str, tuple[ChallengeKind, float, str]] = {}
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Answer as the vendor would."""
+        sent: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
+        creating = path == "/createTask"
+        faults = self.on_create if creating else self.on_result
+        fault = faults.pop(0) if faults else ""
+        if fault == "refused":
+            raise NotSentError("not_sent", "no connection: ConnectionRefusedError")
+        if fault in ("html", "server_error"):
+            return (502 if fault == "html" else 500), b"<html><body>Bad gateway</body></html>"
+        self.bodies.append((path, sent))
+        if fault.startswith("ERROR_"):
+            status, reply = 200, self._error(fault)
+        elif creating:
+            status, reply = 200, self._create(sent)
+        else:
+            status, reply = 200, self._result(sent)
+        if fault == "lost":
+            raise NoAnswerError("no_answer", "no whole answer: ServerDisconnectedError")
+        encoded = msgspec.json.encode(reply)
+        return status, encoded[: len(encoded) // 2] if fault == "truncated" else encoded
+
+    def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body["clientKey"] != KEY:
+            return self._error("ERROR_KEY_DOES_NOT_EXIST")
+        kinds = {row.task_type: kind for kind, row in self.profile.kinds.items() if row.task_type}
+        kind = kinds.get(body["task"]["type"])
+        if kind is None:
+            return self._error("ERROR_TASK_NOT_SUPPORTED")
+        failure = self.on_task.pop(0) if self.on_task else ""
+        number = len(self._tasks) + 1
+        task_id = str(number) if self.profile.numeric_task_ids else f"uuid-{number}"
+        self._tasks[task_id] = (kind, self._clock.monotonic() + self.latency_s, failure)
+        if not failure or self.charge_failures:
+            self.charges.append(body["task"]["websiteURL"])
+        return {"errorId": 0, "taskId": number if self.profile.numeric_task_ids else task_id}
+
+    def _result(self, body: dict[str, Any]) -> dict[str, Any]:
+        right_type = isinstance(body["taskId"], int) is self.profile.numeric_task_ids
+        task = self._tasks.get(str(body["taskId"])) if right_type else None
+        if task is None:
+            return self._error("ERROR_NO_SUCH_CAPCHA_ID")
+        kind, ready_at, failure = task
+        self.polls.setdefault(str(body["taskId"]), []).append(self._clock.monotonic())
+        if self._clock.monotonic() < ready_at:
+            return {"errorId": 0, "status": "processing"}
+        if failure:
+            return self._error(failure)
+        token = f"token-of-{body['taskId']}"
+        solution = {self.profile.kinds[kind].token[-1]: token, "userAgent": "Solver/1.0"}
+        return {"errorId": 0, "status": "ready", "solution": solution}
+
+    def _error(self, code: str) -> dict[str, Any]:
+        return {"errorId": 1, "errorCode": code, "errorDescription": f"{code} for {KEY}", "taskId": 0}
+
+
+def profile(name: str = "capmonster", **overrides: Any) -> Profile:
+    """Return a shipped profile; CapMonster sells all three kinds."""
+    return choose_profile(name, **overrides)
+
+
+def challenge(kind: ChallengeKind = ChallengeKind.RECAPTCHA_V2, url: str = "https://a.test/1") -> Challenge:
+    """Return a challenge found on a page."""
+    return Challenge(kind=kind, page_url=url, params={"sitekey": "site-key"})
+
+
+def a_request(
+    job_id: str = "job-1",
+    *,
+    kind: ChallengeKind = ChallengeKind.RECAPTCHA_V2,
+    lifetime_s: float = 300.0,
+    max_cost: float | None = None,
+    hop: int = 0,
+) -> CaptchaRequest:
+    """Return a request; its page's URL is unique to the job and hop, so charges tell requests apart."""
+    state = JobState(
+        run="r",
+        id=job_id,
+        site="a.test",
+        origin=Origin(topic="urls", partition=PARTITION, offset=0, timestamp_ms=EPOCH_MS),
+        accepted_at_ms=EPOCH_MS,
+        hop=hop,
+    )
+    return CaptchaRequest(
+        request_id=request_id(state),
+        challenge=challenge(kind, f"https://a.test/{job_id}/{hop}"),
+        identity=Identity(user_agent="Mozilla/5.0"),
+        lifetime_s=lifetime_s,
+        max_cost=max_cost,
+        original=b'{"url": "https://a.test/"}',
+        state=state,
+    )
+
+
+def request_record(request: CaptchaRequest) -> Outgoing:
+    """Return the request as the fetcher produces it."""
+    return Outgoing(
+        topic=Topic.CAPTCHA_REQUESTS,
+        site=request.state.site,
+        value=encode(request),
+        partition=PARTITION,
+    )
+
+
+_SOLUTION = msgspec.json.Decoder(CaptchaSolution)
+_SOLVE = msgspec.json.Decoder(SolveRecord)
+
+
+def solutions(records: list[Inbound] | tuple[Outgoing, ...]) -> list[CaptchaSolution]:
+    """Return the solutions among records."""
+    return [_SOLUTION.decode(r.value or b"") for r in records if r.topic == Topic.CAPTCHA_SOLUTIONS]
+
+
+def solves(records: list[Inbound] | tuple[Outgoing, ...]) -> list[SolveRecord]:
+    """Return the solve records among records."""
+    return [_SOLVE.decode(r.value or b"") for r in records if r.topic == Topic.SOLVES]
+
+
+def context(
+    sink: Sink, reader: PartitionReader, clock: Clock, emit: Emit, **solver: Any
+) -> Context[Settings]:
+    """Return what a solver is built from."""
+    settings = Settings(solver=SolverSettings(api_key=SecretStr(KEY), **solver))
+    return Context(
+        settings=settings,
+        emit=emit,
+        clock=clock,
+        broker_clock=BrokerClock(clock),
+        random=seeded_random(7),
+        sink=sink,
+        reader=reader,
+        partitions=4,
+    )

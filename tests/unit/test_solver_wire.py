@@ -1,0 +1,209 @@
+"""What is asked of solving services, and what their replies prove."""
+
+import msgspec
+import pytest
+from support.solver import KEY, challenge, profile
+from tidegate.records import Challenge, ChallengeKind
+from tidegate_solver import wire
+from tidegate_solver.profiles import ErrorKind, Profile, load_profiles
+
+KINDS = list(ChallengeKind)
+V2 = ChallengeKind.RECAPTCHA_V2
+SHIPPED = load_profiles()
+
+
+def read_create(status: int, body: bytes, name: str = "capmonster") -> wire.CreateReply:
+    """Read a reply to createTask for reCAPTCHA v2."""
+    chosen = profile(name)
+    return wire.read_create(chosen, chosen.kinds[V2], status, body)
+
+
+def read_result(status: int, body: bytes, name: str = "capmonster") -> wire.ResultReply:
+    """Read a reply to getTaskResult for reCAPTCHA v2."""
+    chosen = profile(name)
+    return wire.read_result(chosen, chosen.kinds[V2], status, body)
+
+
+class TestCreateBody:
+    def test_names_are_the_vendors_own(self) -> None:
+        """The same challenge is spelt as each vendor's table says, nested fields included."""
+        found = Challenge(
+            kind=ChallengeKind.TURNSTILE,
+            page_url="https://a.test/",
+            params={"sitekey": "k", "action": "login", "cdata": "c"},
+        )
+        tasks = {}
+        for name in ("capsolver", "2captcha", "anticaptcha", "capmonster"):
+            chosen = profile(name)
+            kind = chosen.kinds[ChallengeKind.TURNSTILE]
+            tasks[name] = wire.create_body(chosen, kind, KEY, found)["task"]
+        base = {"websiteURL": "https://a.test/", "websiteKey": "k"}
+        assert tasks == {
+            "capsolver": base
+            | {"type": "AntiTurnstileTaskProxyLess", "metadata": {"action": "login", "cdata": "c"}},
+            "2captcha": base | {"type": "TurnstileTaskProxyless", "action": "login", "data": "c"},
+            "anticaptcha": base | {"type": "TurnstileTaskProxyless", "action": "login", "cData": "c"},
+            "capmonster": base | {"type": "TurnstileTask", "pageAction": "login", "data": "c"},
+        }
+
+    def test_invisible_travels_as_a_boolean(self) -> None:
+        """``invisible`` is text in the challenge and true in the task."""
+        chosen = profile("2captcha")
+        found = Challenge(kind=V2, page_url="https://a.test/", params={"sitekey": "k", "invisible": "true"})
+        assert wire.create_body(chosen, chosen.kinds[V2], KEY, found)["task"]["isInvisible"] is True
+
+    def test_ucaptcha_gets_no_field_that_is_not_public(self) -> None:
+        """The unverified service gets type, websiteURL and websiteKey, and nothing that we made up."""
+        chosen = profile("ucaptcha")
+        found = Challenge(
+            kind=V2, page_url="https://a.test/", params={"sitekey": "k", "data_s": "s", "invisible": "true"}
+        )
+        body = wire.create_body(chosen, chosen.kinds[V2], KEY, found)
+        assert set(body) == {"clientKey", "task"}
+        assert set(body["task"]) == {"type", "websiteURL", "websiteKey"}
+
+    def test_a_preset_is_what_the_operator_says(self) -> None:
+        """Extra fields of the setting go into the task as they are."""
+        chosen = profile("ucaptcha", extra_task_fields={"route": "cheapest"})
+        assert wire.create_body(chosen, chosen.kinds[V2], KEY, challenge())["task"]["route"] == "cheapest"
+
+    @pytest.mark.parametrize(
+        ("name", "task_id", "sent"),
+        [("2captcha", "12", 12), ("capsolver", "12", "12"), ("ucaptcha", "3f-a", "3f-a")],
+    )
+    def test_task_ids_keep_the_vendors_type(self, name: str, task_id: str, sent: object) -> None:
+        """Some vendors count their tasks, others name them; a number sent as text is another id."""
+        assert wire.result_body(profile(name), KEY, task_id)["taskId"] == sent
+
+
+class TestCreateReply:
+    def test_a_task_id_is_a_task(self) -> None:
+        """Numbers and names are both ids."""
+        assert read_create(200, b'{"errorId":0,"taskId":17}') == wire.Created(task_id="17")
+        assert read_create(200, b'{"errorId":0,"errorCode":"","taskId":"u-1"}') == wire.Created(task_id="u-1")
+
+    def test_solved_on_the_spot(self) -> None:
+        """A reply that is already ready brings its token with it."""
+        reply = read_create(
+            200, b'{"errorId":0,"taskId":"u","status":"ready","solution":{"gRecaptchaResponse":"t"}}'
+        )
+        assert reply == wire.Created(task_id="u", ready=wire.Ready(token="t"))
+
+    @pytest.mark.parametrize(
+        ("status", "body", "kind"),
+        [
+            (200, b'{"errorId":10,"errorCode":"ERROR_ZERO_BALANCE","taskId":0}', ErrorKind.FATAL),
+            (400, b'{"errorId":1,"errorCode":"ERROR_SERVICE_UNAVALIABLE"}', ErrorKind.BUSY),
+            (200, b'{"errorId":2,"errorCode":"ERROR_NO_SLOT_AVAILABLE"}', ErrorKind.BUSY),
+            (500, b'{"errorId":1,"errorCode":"ERROR_NO_SUCH_THING"}', ErrorKind.UNKNOWN),
+            (200, b'{"errorId":1,"errorDescription":"ERROR_ZERO_BALANCE"}', ErrorKind.FATAL),
+            (200, b'{"errorId":77}', ErrorKind.UNKNOWN),
+            (429, b"slow down", ErrorKind.BUSY),
+            (302, b"", ErrorKind.FATAL),
+            (404, b"<html>not here</html>", ErrorKind.FATAL),
+        ],
+    )
+    def test_a_definite_refusal_spent_nothing(self, status: int, body: bytes, kind: ErrorKind) -> None:
+        """M3: an error reply, or a refusal by the front door, proves that no task was made."""
+        reply = read_create(status, body)
+        assert isinstance(reply, wire.Rejected)
+        assert reply.kind is kind
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b""),
+            (200, b"<html>welcome</html>"),
+            (200, b'{"errorId":0,"taskI'),
+            (200, b'{"errorId":0}'),
+            (200, b'{"errorId":0,"taskId":null}'),
+            (200, b'{"errorId":0,"taskId":true}'),
+            (200, b'{"errorId":0,"taskId":{"a":1}}'),
+            (200, b"[1]"),
+            (200, b"\xff\xfe"),
+            (200, b"[" * 100_000),
+            (502, b"<html>bad gateway</html>"),
+            (504, b""),
+            (408, b""),
+        ],
+    )
+    def test_anything_else_is_in_doubt(self, status: int, body: bytes) -> None:
+        """M3: what proves neither a task nor a refusal counts as spent."""
+        assert isinstance(read_create(status, body), wire.InDoubt)
+
+
+class TestResultReply:
+    def test_ready_with_a_cost_as_text(self) -> None:
+        """Vendors send the price as text; the token's field depends on the kind."""
+        solution = b'{"gRecaptchaResponse":"t","userAgent":"U"}'
+        body = b'{"errorId":0,"status":"ready","solution":' + solution + b',"cost":"0.0030"}'
+        assert read_result(200, body) == wire.Ready(token="t", user_agent="U", cost=0.003)
+
+    @pytest.mark.parametrize("cost", ["-1", '"NaN"', '"1e999"', "[]", "true", '"free"', "null"])
+    def test_a_cost_that_is_no_price_is_no_cost(self, cost: str) -> None:
+        """Nonsense in the cost leaves the price table's figure in force."""
+        body = f'{{"errorId":0,"status":"ready","solution":{{"gRecaptchaResponse":"t"}},"cost":{cost}}}'
+        assert read_result(200, body.encode()) == wire.Ready(token="t")
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b'{"errorId":0,"status":"processing"}'),
+            (200, b'{"errorId":0,"status":"idle"}'),
+            (200, b'{"errorId":1,"errorCode":"ERROR_CAPTCHA_NOT_READY"}'),
+            (400, b'{"errorId":1,"errorCode":"ERROR_RATE_LIMIT"}'),
+            (200, b"<html>"),
+            (500, b"oops"),
+            (500, b'{"errorId":1,"errorCode":"ERROR_NEVER_HEARD_OF"}'),
+            (200, b'{"errorId":0,"status":"rea'),
+            (200, b'{"errorId":0,"status":"on holiday"}'),
+            (200, b"null"),
+        ],
+    )
+    def test_what_is_not_understood_is_not_ready_yet(self, status: int, body: bytes) -> None:
+        """A paid task is not given up for a bad reply; its time limit bounds the polling."""
+        assert isinstance(read_result(status, body), wire.Pending)
+
+    @pytest.mark.parametrize(
+        ("body", "code", "kind"),
+        [
+            (b'{"errorId":12,"errorCode":"ERROR_CAPTCHA_UNSOLVABLE"}', "ERROR_CAPTCHA_UNSOLVABLE", "retry"),
+            (b'{"errorId":16,"errorCode":"ERROR_NO_SUCH_CAPCHA_ID"}', "ERROR_NO_SUCH_CAPCHA_ID", "lost"),
+            (b'{"errorId":1,"errorCode":"ERROR_NEW"}', "ERROR_NEW", "unknown"),
+            (b'{"errorId":0,"status":"ready","solution":{}}', "no_token", "retry"),
+            (b'{"errorId":0,"status":"ready","solution":[]}', "no_token", "retry"),
+            (b'{"errorId":0,"status":"ready"}', "no_token", "retry"),
+            (b'{"errorId":0,"status":"failed"}', "failed", "retry"),
+        ],
+    )
+    def test_a_failed_task_says_why(self, body: bytes, code: str, kind: str) -> None:
+        """Codes are matched by their text and classed by the table."""
+        reply = read_result(200, body)
+        assert isinstance(reply, wire.Failed)
+        assert (reply.code, reply.kind) == (code, ErrorKind(kind))
+
+
+@pytest.mark.parametrize("shipped", SHIPPED.values(), ids=SHIPPED.keys())
+class TestProfiles:
+    def test_the_whole_time_limit_fits_under_the_poll_cap(self, shipped: Profile) -> None:
+        """120 s of polling never reaches the number of polls at which a vendor bans."""
+        for kind in shipped.kinds.values():
+            assert shipped.poll_plan(kind, 120.0).made_by(120.0) <= min(shipped.poll_cap, 120)
+
+    def test_each_kind_has_a_price_and_a_token(self, shipped: Profile) -> None:
+        """Nothing is sold without a price to reserve, nor without a place to find the token."""
+        assert set(shipped.kinds) == set(KINDS)
+        for kind in shipped.kinds.values():
+            assert kind.price > 0
+            assert kind.token
+            assert kind.fields["sitekey"] == "websiteKey"
+
+    def test_replies_never_crash(self, shipped: Profile) -> None:
+        """Shapes that no vendor documents are read as something, for every vendor."""
+        values: list[object] = [None, 0, 1, "", "x", [], {}, True, -1, 1e300, {"token": 1}]
+        for kind in shipped.kinds.values():
+            for name in ("errorId", "errorCode", "errorDescription", "taskId", "status", "solution", "cost"):
+                for value in values:
+                    body = msgspec.json.encode({"errorId": 0, "status": "ready", name: value})
+                    wire.read_create(shipped, kind, 200, body)
+                    wire.read_result(shipped, kind, 200, body)
