@@ -1,0 +1,21 @@
+"""Runs the storer: ``python -m tidegate_storer``; ``migrate`` prepares the database, ``health`` asks."""
+
+import sys
+
+
+def run() -> int:
+    """Do what the arguments say; `migrate` imports nothing of Kafka, because a start waits for it."""
+    if sys.argv[1:] == ["migrate"]:
+        from tidegate_storer.migrate import command  # noqa: PLC0415 -- see above
+
+        return command()
+    from tidegate.process import main  # noqa: PLC0415 -- see above
+
+    from tidegate_storer.app import PLAN, build  # noqa: PLC0415 -- see above
+    from tidegate_storer.settings import Settings  # noqa: PLC0415 -- see above
+
+    return main("storer", Settings, PLAN, build)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

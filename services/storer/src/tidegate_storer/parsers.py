@@ -1,0 +1,135 @@
+"""The default parser, and where parsers are found. Pure but for the look-up of installed ones.
+
+A parser is a function in the entry point group ``tidegate.parsers``: it takes the body and what is known
+of the page, and returns fields that JSON can hold. It runs in a worker process with limits
+(``parser_worker``), so it may be slow, wrong or dead without harm to anything but its own page. Fields
+named ``title``, ``text_length``, ``link_count``, ``links``, ``canonical`` and ``language`` get columns.
+"""
+
+import codecs
+import re
+from importlib.metadata import entry_points
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from tidegate_storer.parsed import MAX_LINKS
+
+GROUP = "tidegate.parsers"
+DEFAULT = "default"
+
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+_META_CHARSET = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_INVISIBLE = ["script", "style", "noscript", "template", "head"]
+# The commonest forms of a relative link are joined without the general algorithm, ten times dearer.
+_ROOTED = re.compile(r"/(?:[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?)?(?:\?.*)?")
+_PLAIN = re.compile(r"[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?(?:\?.*)?")
+_NO_LINK = ("#", "javascript:", "mailto:", "tel:", "data:")
+_SNIFFED_BYTES = 1024
+_MAX_TITLE_CHARACTERS = 4_096
+_MAX_URL_CHARACTERS = 8_192
+
+
+class PageInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a parser is told of a page. ``url`` is the one after redirects; ``content_type`` as served."""
+
+    url: str
+    status: int = 200
+    content_type: str = ""
+    charset: str | None = None
+    headers: dict[str, str] = {}
+
+
+def installed() -> dict[str, str]:
+    """Return the installed parsers: name to ``module:function``, not yet imported."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
+    """Return title, text length, links, canonical URL and language of an HTML page; {} of anything else."""
+    media_type = page.content_type.partition(";")[0].strip().lower()
+    if media_type not in _HTML and not (not media_type and body.lstrip()[:1] == b"<"):
+        return {}
+    tree = LexborHTMLParser(_utf8(body, page.charset))
+    root = tree.root
+    if root is None:
+        return {}
+    base = _base(tree, page.url)
+    node = tree.css_first("title")
+    title = "" if node is None else " ".join(node.text().split())[:_MAX_TITLE_CHARACTERS]
+    canonical = tree.css_first('link[rel="canonical" i][href]')
+    language = root.attributes.get("lang") or root.attributes.get("xml:lang") or ""
+    links, count = _links(tree, base)
+    tree.strip_tags(_INVISIBLE, recursive=True)
+    words = [] if tree.body is None else tree.body.text(separator=" ").split()
+    return {
+        "title": title,
+        "text_length": sum(map(len, words)) + max(len(words) - 1, 0),
+        "link_count": count,
+        "links": links,
+        "canonical": _href(canonical, base),
+        "language": language.strip()[:64],
+    }
+
+
+def _utf8(body: bytes, charset: str | None) -> bytes:
+    """Return the body in UTF-8: by its byte order mark, else as served, else as its ``meta`` says."""
+    for mark, name in _BOMS:
+        if body.startswith(mark):
+            return body[len(mark) :] if name == "utf-8" else body.decode(name, "replace").encode()
+    if charset is None and (match := _META_CHARSET.search(body, 0, _SNIFFED_BYTES)):
+        charset = match[1].decode()
+    try:
+        name = codecs.lookup(charset or "utf-8").name
+        if name in {"utf-8", "ascii"}:
+            return body
+        # Browsers read these two as windows-1252; the byte-for-byte readings would lose quotes and dashes.
+        return body.decode("cp1252" if name == "iso8859-1" else name, "replace").encode()
+    except (LookupError, ValueError):
+        return body
+
+
+def _base(tree: LexborHTMLParser, url: str) -> str:
+    node = tree.css_first("base[href]")
+    return url if node is None else _join(url, node.attributes.get("href") or "") or url
+
+
+def _links(tree: LexborHTMLParser, base: str) -> tuple[list[str], int]:
+    """Return the first links, absolute, without fragments and repetitions, and how many there are."""
+    parts = urlsplit(base)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    folder = origin + (parts.path.rpartition("/")[0] + "/")
+    seen: dict[str, None] = {}
+    count = 0
+    for node in tree.css("a[href]"):
+        href = (node.attributes.get("href") or "").strip()
+        if not href or href.lower().startswith(_NO_LINK):
+            continue
+        count += 1
+        if len(seen) >= MAX_LINKS:
+            continue
+        href = href.partition("#")[0]
+        if href.startswith(("http://", "https://")):
+            link = href
+        elif _ROOTED.fullmatch(href):
+            link = origin + href
+        elif _PLAIN.fullmatch(href):
+            link = folder + href
+        else:
+            link = _join(base, href)
+        if link and len(link) <= _MAX_URL_CHARACTERS:
+            seen[link] = None
+    return list(seen), count
+
+
+def _href(node: LexborNode | None, base: str) -> str:
+    return "" if node is None else _join(base, node.attributes.get("href") or "")
+
+
+def _join(base: str, href: str) -> str:
+    try:
+        return urljoin(base, href.strip())[:_MAX_URL_CHARACTERS]
+    except ValueError:
+        return ""

@@ -1,0 +1,103 @@
+"""Settings of the storer: the environment's ``TIDEGATE_STORER__<FIELD>``, validated.
+
+Each field says what it means, its unit, its range and why it has its default.
+"""
+
+from typing import Self
+
+import tidegate.settings
+from pydantic import Field, model_validator
+from tidegate.settings import Section
+
+
+class StorerSettings(Section):
+    """How rows are batched, pages parsed, and how long rows are kept."""
+
+    batch_rows: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Records after which a batch is written. ClickHouse wants 1,000 rows an insert or more.",
+    )
+    batch_bytes: int = Field(
+        16 << 20,
+        ge=1 << 10,
+        le=256 << 20,
+        description="Bytes after which a batch is written, before compression: what bounds memory.",
+    )
+    batch_age_s: float = Field(
+        5.0,
+        gt=0,
+        le=300,
+        description="Seconds after which a batch is written, however small. Smaller shows rows earlier and "
+        "makes more parts; the embedded stack uses 1.",
+    )
+    batches_in_flight: int = Field(
+        2, ge=1, le=16, description="Batches being written at once: one is parsed while another is sent."
+    )
+    bytes_in_hand: int = Field(
+        64 << 20,
+        ge=1 << 20,
+        le=4 << 30,
+        description="Bytes of bodies in hand at once: two batches in flight, one filling, one being parsed.",
+    )
+    max_body_bytes: int = Field(
+        64 << 20,
+        ge=1 << 20,
+        le=1 << 30,
+        description="Largest body after decompression; above it the page is a dead letter. Bounds what a "
+        "forged record can make of the memory, so it is above what the fetcher lets through.",
+    )
+    insert_timeout_s: float = Field(
+        60.0, ge=1, le=3600, description="Seconds until an insert without an answer is sent again."
+    )
+    insert_quorum: str = Field(
+        "",
+        pattern=r"^(|auto|\d+)$",
+        description="Replicas that must have an insert before it counts: a number, or auto for a majority. "
+        "Empty asks for one, which is lost with its disk. Set auto where there are three replicas.",
+    )
+    parser_workers: int = Field(
+        2, ge=1, le=64, description="Parser processes. One parses about 1,000 pages of 30 KB a second."
+    )
+    parser_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="Seconds that one page may take to parse, a thousand times the usual."
+    )
+    parser_memory_mb: int = Field(
+        512, ge=128, le=65_536, description="Address space of a parser process, in MiB; Python takes 100."
+    )
+    ttl_days: int = Field(
+        0, ge=0, le=36_500, description="Days that pages and their bodies are kept; 0 keeps them for ever."
+    )
+    ttl_dead_letters_days: int = Field(
+        0, ge=0, le=36_500, description="Days that dead letters are kept; 0 keeps them for ever."
+    )
+    ttl_solves_days: int = Field(
+        0, ge=0, le=36_500, description="Days that solves, and so costs, are kept; 0 keeps them for ever."
+    )
+    ttl_outcomes_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days that the outcomes of jobs are kept; 0 keeps them for ever. At least twice as long "
+        "as pages and dead letters: an expired page must still beat a dead letter of its job.",
+    )
+    migrate_wait_s: float = Field(
+        60.0, ge=0, le=3600, description="Seconds that `migrate` waits for ClickHouse to answer."
+    )
+
+    @model_validator(mode="after")
+    def _outcomes_outlive_what_they_judge(self) -> Self:
+        judged = (self.ttl_days, self.ttl_dead_letters_days)
+        if self.ttl_outcomes_days and (not all(judged) or self.ttl_outcomes_days < 2 * max(judged)):
+            raise ValueError(
+                "ttl_outcomes_days must be 0 or at least twice ttl_days and ttl_dead_letters_days, "
+                "neither of which may then be 0"
+            )
+        return self
+
+
+class Settings(tidegate.settings.Settings):
+    """All settings of the storer."""
+
+    storer: StorerSettings = StorerSettings()
