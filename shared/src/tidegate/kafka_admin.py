@@ -83,6 +83,30 @@ async def apply_topics(
     return tuple(results)
 
 
+async def check_topics(settings: Settings) -> tuple[TopicResult, ...]:
+    """Compare the topics with their declaration and change nothing; in the order of the declaration.
+
+    Raises:
+        ConfigurationError: existing site-keyed topics have unequal partition counts (S2).
+        BrokerError: the broker cannot be reached, or refused.
+    """
+    kafka = settings.kafka
+    specs = declare(kafka.outage_days)
+    results = []
+    async with _administering(kafka) as admin:
+        found = await _describe(admin, [kafka.prefix + spec.topic for spec in specs])
+        for spec in specs:
+            name = kafka.prefix + spec.topic
+            if name in found:
+                results.append(await _check(admin, spec, name, found[name], kafka, mend=False))
+            else:
+                results.append(TopicResult(name=name, action=TopicAction.MISSING))
+    there = tuple(spec for spec in specs if kafka.prefix + spec.topic in found)
+    if there:
+        equal_count(_counts(there, kafka, found))
+    return tuple(results)
+
+
 async def site_partitions(settings: Settings) -> int:
     """Return the partition count of the site-keyed topics, for a service's start (S2).
 
@@ -158,7 +182,7 @@ async def _create(
         return set()
     response = await admin.create_topics(
         [
-            NewTopic(  # type: ignore[no-untyped-call]
+            NewTopic(
                 kafka.prefix + spec.topic,
                 partitions,
                 kafka.replication,
@@ -243,4 +267,4 @@ async def _alter(admin: _Admin, name: str, found: FoundTopic, wanted: Mapping[st
 
 
 def _topic_resource(name: str, config: Mapping[str, str] | None = None) -> ConfigResource:
-    return ConfigResource(ConfigResourceType.TOPIC, name, config)  # type: ignore[no-untyped-call]
+    return ConfigResource(ConfigResourceType.TOPIC, name, config)

@@ -22,6 +22,7 @@ class TopicAction(StrEnum):
     OK = "ok"
     DIFFERS = "differs"
     MENDED = "mended"
+    MISSING = "missing"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

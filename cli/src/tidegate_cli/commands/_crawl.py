@@ -1,0 +1,134 @@
+"""The work of ``tidegate crawl``, with everything heavy imported."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+from rich.console import Console
+from tidegate.clock import Clock, SystemClock
+from tidegate.errors import ConfigurationError
+from tidegate.settings import Settings, load
+
+from tidegate_cli.commands._execute import Place
+from tidegate_cli.commands._names import run_name
+from tidegate_cli.crawl.display import Display
+from tidegate_cli.crawl.progress import Patience
+from tidegate_cli.crawl.report import Report
+from tidegate_cli.crawl.session import CrawlOptions, crawl, folder_name, service_env
+from tidegate_cli.crawl.source import sources_of
+from tidegate_cli.crawl.summary import show
+from tidegate_cli.installation import by_address, new_data_dir
+from tidegate_cli.stack.options import StackOptions
+
+
+class CrawlArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """The command line of ``crawl``, parsed; times in seconds."""
+
+    inputs: tuple[str, ...]
+    run: str | None
+    data: Path | None
+    solve: tuple[str, ...]
+    allow_private: bool
+    broker: str | None
+    as_json: bool
+    keep: bool
+    max_dead_share: float
+    timeout_s: float | None
+    stall_timeout_s: float
+
+
+async def crawl_main(arguments: CrawlArguments, place: Place) -> int:
+    """Check the arguments, crawl, and return the exit code."""
+    clock = SystemClock()
+    since_start_s = since_process_start_s(clock)
+    sources = sources_of(arguments.inputs)
+    run = checked_run(arguments.run) if arguments.run is not None else run_name("crawl")
+    solve = checked_hosts(arguments.solve)
+    load(Settings)
+    bootstrap, clickhouse_url = by_address()
+    place.data = data_dir(arguments.data, run)
+    stack = StackOptions(
+        data_dir=place.data,
+        broker=choose_broker(arguments.broker, bootstrap),
+        clickhouse_url=clickhouse_url,
+        env=service_env(allow_private=arguments.allow_private, solve=solve, environment=os.environ),
+    )
+    options = CrawlOptions(
+        run=run,
+        stack=stack,
+        sources=sources,
+        keep=arguments.keep,
+        patience=Patience(timeout_s=arguments.timeout_s, stall_timeout_s=arguments.stall_timeout_s),
+        since_start_s=since_start_s,
+    )
+    return await run_crawl(options, clock, as_json=arguments.as_json, max_dead_share=arguments.max_dead_share)
+
+
+async def run_crawl(options: CrawlOptions, clock: Clock, *, as_json: bool, max_dead_share: float) -> int:
+    """Crawl with a display, print the report, and return its exit code."""
+    console = Console(stderr=True)
+
+    def print_report(report: Report) -> None:
+        if as_json:
+            print(report.to_json(), flush=True)  # noqa: T201 -- the report is the command's output
+            return
+        show(report, Console(), max_dead_share=max_dead_share, query_hint=query_hint(options))
+
+    with Display(console, clock) as display:
+        report = await crawl(options, display, clock, print_report)
+    return report.exit_code(max_dead_share)
+
+
+def query_hint(options: CrawlOptions) -> str:
+    """Return a command that shows rows of this run."""
+    where = "" if options.stack.clickhouse_url else f" --data {options.stack.data_dir}"
+    run = options.run.replace("'", "\\'")
+    query = f"SELECT url, status, title FROM pages WHERE run = '{run}' LIMIT 10"  # noqa: S608 -- shown, not run
+    return f'tidegate sql{where} "{query}"'
+
+
+def choose_broker(chosen: str | None, bootstrap: str | None) -> str:
+    """Return the stack's broker: what was chosen, else the environment's, else the embedded one."""
+    if chosen is None:
+        return bootstrap or "embedded"
+    if chosen not in ("embedded", "kafka"):
+        raise ConfigurationError(f"--broker is embedded or kafka, not {chosen!r}.")
+    if bootstrap is not None:
+        raise ConfigurationError(
+            f"--broker {chosen} starts a broker, but TIDEGATE_KAFKA__BOOTSTRAP={bootstrap} names one:"
+            " leave one out."
+        )
+    return chosen
+
+
+def data_dir(given: Path | None, run: str) -> Path:
+    """Return the folder for results and logs, made if it is missing."""
+    if given is None:
+        return new_data_dir(folder_name(run))
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"The data folder {given} cannot be made: {error.strerror}") from error
+    return given
+
+
+def checked_run(run: str) -> str:
+    """Return a run's name. Raises ConfigurationError for one that could not be asked for."""
+    if not run.strip() or len(run) > 200 or not run.isprintable():
+        raise ConfigurationError("A run's name has 1 to 200 printable characters.")
+    return run
+
+
+def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return hosts for --solve, commas split. Raises ConfigurationError for a URL in their place."""
+    split = tuple(part.strip() for host in hosts for part in host.split(",") if part.strip())
+    for host in split:
+        if "/" in host:
+            raise ConfigurationError(f"--solve takes a host such as example.com, not {host!r}.")
+    return split
+
+
+def since_process_start_s(clock: Clock) -> float:
+    """Return how long this process has run, in seconds: what a person has waited already."""
+    return max(0.0, clock.wall_ms() / 1000 - psutil.Process().create_time())
