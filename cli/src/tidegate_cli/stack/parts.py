@@ -12,8 +12,12 @@ from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.probes import HttpReady, LineReady
 from tidegate_cli.stack.processes import ProcessSpec
 
+_VENDOR = "2captcha"
+
 # The simulated service answers within a second or so; polling it like a real one would only add waiting.
 _SIMULATED = {
+    # A vendor that sells every kind of the demo site.
+    "SOLVER__PROVIDER": _VENDOR,
     "SOLVER__API_KEY": "simulated",
     "SOLVER__POLL_FIRST_DELAY_S": "0.2",
     "SOLVER__POLL_INTERVAL_S": "0.2",
@@ -70,7 +74,7 @@ def service_spec(
 
 def simulator_settings(url: str) -> dict[str, str]:
     """Return the solver's settings for the simulated service."""
-    return {f"{PREFIX}{key}": value for key, value in {**_SIMULATED, "SOLVER__BASE_URL": url}.items()}
+    return {f"{PREFIX}{key}": value for key, value in {**_SIMULATED, "SOLVER__BASE_URL": f"{url}/{_VENDOR}"}.items()}
 
 
 def instances(services: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
