@@ -1,0 +1,83 @@
+"""``python -m tidegate_cli.demo_site``: run the demo site until it is told to stop."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+import aiohttp
+from tidegate.clock import SystemClock, seeded_random
+
+from tidegate_cli.demo_site import extras
+from tidegate_cli.demo_site.catalog import Catalog
+from tidegate_cli.demo_site.challenges import ChallengePages, sitekeys
+from tidegate_cli.demo_site.documents import Documents, modules
+from tidegate_cli.demo_site.gate import Gate
+from tidegate_cli.demo_site.site import Site
+from tidegate_cli.demo_site.verification import Verifier
+from tidegate_cli.listener import Listener, run
+
+_MOST_PAGES = 1_000_000
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tidegate_cli.demo_site", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--simulator", required=True, help="base URL of the solving simulator")
+    parser.add_argument("--pages", type=int, default=400, help="document pages; beyond the modules: copies")
+    parser.add_argument(
+        "--protected", type=float, default=0.1, help="share of pages behind a challenge, 0 to 1"
+    )
+    parser.add_argument(
+        "--grace", type=int, default=0, help="further protected pages a verified session may view"
+    )
+    parser.add_argument(
+        "--delay-ms", type=float, default=0.0, help="wait before each answer, in milliseconds"
+    )
+    parser.add_argument("--cache", type=Path, default=None, help="folder for rendered pages")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of which pages are protected, and of site keys"
+    )
+    arguments = parser.parse_args()
+    if not 1 <= arguments.pages <= _MOST_PAGES:
+        parser.error(f"--pages must be 1 to {_MOST_PAGES}")
+    if not 0 <= arguments.protected <= 1:
+        parser.error("--protected must be 0 to 1")
+    return arguments
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    clock = SystemClock()
+    names = modules()
+    keys = sitekeys(seeded_random(arguments.seed))
+    documents = Documents(arguments.cache)
+    listener = Listener(arguments.host, arguments.port, clock)
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        site = Site(
+            catalog=Catalog(names, arguments.pages, arguments.protected, arguments.seed),
+            extras=extras.build(names, keys),
+            documents=documents,
+            # Nonces and sessions come from the system's chance: two runs must not accept each other's.
+            gate=Gate(seeded_random(), grace=arguments.grace),
+            challenges=ChallengePages(keys),
+            verifier=Verifier(session, arguments.simulator, keys),
+            clock=clock,
+            delay_s=arguments.delay_ms / 1000,
+        )
+        warming = tasks.create_task(site.warm_up())
+        try:
+            await listener.run(site.handle)
+        finally:
+            warming.cancel()
+            await documents.close()
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    run(_serve(_arguments()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Which pages the site has, and which of them are protected, how. Pure; a seed decides.
+
+The first pages are the modules themselves; beyond them come numbered copies with bodies of their own:
+``/doc/json.html?v=7`` is the page of ``json`` with a comment at its end.
+"""
+
+from collections.abc import Mapping
+from random import Random
+from types import MappingProxyType
+
+import msgspec
+from tidegate.records import ChallengeKind
+
+_LEAST_OF_EACH_KIND = 3
+
+
+class Protection(msgspec.Struct, frozen=True, kw_only=True):
+    """How a page is protected.
+
+    ``status`` is the challenge's: most sites say 403, some 200. ``redirects`` means that a good token is
+    answered by a 303 back to the page and a cookie good for one view of it, instead of by the page itself.
+    """
+
+    kind: ChallengeKind
+    status: int
+    redirects: bool
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page: a module's, or a numbered copy of it. ``path`` is path and query."""
+
+    path: str
+    module: str
+    copy: int = 0
+    protection: Protection | None = None
+
+    def body(self, document: bytes) -> bytes:
+        """Return the page's body, given its module's."""
+        return document + b"<!-- copy %d -->\n" % self.copy if self.copy else document
+
+
+class Catalog:
+    """All document pages, in the order in which they are listed."""
+
+    def __init__(self, modules: tuple[str, ...], pages: int, share: float, seed: int) -> None:
+        protections = _protections(pages, share, seed)
+        self._pages = {page.path: page for page in _pages(modules, pages, protections)}
+        # Pages link to each other: a module that is not listed is there all the same.
+        self._unlisted = {
+            path: Page(path=path, module=module)
+            for module in modules
+            if (path := _path(module, 0)) not in self._pages
+        }
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """The listed pages by path, in order."""
+        return MappingProxyType(self._pages)
+
+    def find(self, path: str) -> Page | None:
+        """Return the page at a path with its query, listed or not."""
+        return self._pages.get(path) or self._unlisted.get(path)
+
+
+def _path(module: str, copy: int) -> str:
+    return f"/doc/{module}.html?v={copy}" if copy else f"/doc/{module}.html"
+
+
+def _pages(modules: tuple[str, ...], count: int, protections: dict[int, Protection]) -> list[Page]:
+    pages = []
+    for index in range(count):
+        copy, number = divmod(index, len(modules))
+        module = modules[number]
+        pages.append(
+            Page(path=_path(module, copy), module=module, copy=copy, protection=protections.get(index))
+        )
+    return pages
+
+
+def _protections(pages: int, share: float, seed: int) -> dict[int, Protection]:
+    kinds = tuple(ChallengeKind)
+    count = round(pages * share)
+    if share > 0:
+        count = min(pages, max(count, _LEAST_OF_EACH_KIND * len(kinds)))
+    chosen = sorted(Random(seed).sample(range(pages), count))  # noqa: S311 -- a choice, not a secret
+    protections = {}
+    for rank, index in enumerate(chosen):
+        turn = rank // len(kinds)
+        protections[index] = Protection(
+            kind=kinds[rank % len(kinds)],
+            status=200 if turn % 4 == 2 else 403,
+            redirects=turn % 3 == 1,
+        )
+    return protections
