@@ -12,7 +12,7 @@ from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.probes import HttpReady, LineReady
 from tidegate_cli.stack.processes import ProcessSpec
 
-_VENDOR = "2captcha"
+_VENDOR = "capmonster"
 
 # The simulated service answers within a second or so; polling it like a real one would only add waiting.
 _SIMULATED = {
@@ -74,7 +74,10 @@ def service_spec(
 
 def simulator_settings(url: str) -> dict[str, str]:
     """Return the solver's settings for the simulated service."""
-    return {f"{PREFIX}{key}": value for key, value in {**_SIMULATED, "SOLVER__BASE_URL": f"{url}/{_VENDOR}"}.items()}
+    return {
+        f"{PREFIX}{key}": value
+        for key, value in {**_SIMULATED, "SOLVER__BASE_URL": f"{url}/{_VENDOR}"}.items()
+    }
 
 
 def instances(services: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
