@@ -140,6 +140,10 @@ class LocalKafka:
         """Return a node's process id."""
         return self._children[node].pid
 
+    def running(self, node: int) -> bool:
+        """Tell whether a node's process is alive."""
+        return node in self._children and self._children[node].running
+
     async def prepare(self) -> tuple[ProcessSpec, ...]:
         """Fetch what is missing, format new nodes, and return what a supervisor needs to run them.
 
@@ -167,13 +171,11 @@ class LocalKafka:
 
     async def stop(self) -> None:
         """Stop all nodes; a majority of controllers is needed for a quiet end, so all at once."""
-        clean = False
         try:
             await asyncio.gather(*(self.stop_node(number) for number in self._children))
-            clean = True
         finally:
             if self._watchman is not None:
-                self._watchman.dismiss(clean=clean)
+                self._watchman.dismiss()
                 self._watchman = None
 
     async def kill(self, node: int, signal_number: int = signal.SIGKILL) -> None:

@@ -14,7 +14,8 @@ puts into the environment of each child and that every descendant inherits, what
 session it made for itself, and also when the supervisor died between fork and the next line of its own
 code. SIGTERM first, SIGKILL after a grace. The guard is in a session of its own, so that Ctrl-C does not
 reach it, and it inherits the data folder's lock, so that a new stack starts on the folder only when the
-last process of the old one is gone. On a clean stop the supervisor writes ``done`` and the guard only ends.
+last process of the old one is gone. After a clean stop it looks just the same: what a child started in a
+session of its own is nobody else's to end.
 
 Run as a script (``python guard.py TOKEN``, standard input the pipe): it imports nothing of Tidegate.
 """
@@ -27,7 +28,6 @@ import time
 import psutil
 
 VARIABLE = "STACK_TOKEN"
-DONE = b"done\n"
 GRACE_S = 3.0
 _POLL_S = 0.05
 
@@ -42,14 +42,12 @@ def descendants(token: str) -> list[psutil.Process]:
     return found
 
 
-def sweep(token: str, grace_s: float = GRACE_S) -> int:
-    """End every process that carries the token; return how many were found at first.
+def sweep(token: str, grace_s: float = GRACE_S) -> None:
+    """End every process that carries the token.
 
     It looks again until nothing is found twice running: a process may be starting another meanwhile.
     """
-    remaining = descendants(token)
-    count = len(remaining)
-    signal_all(remaining, kill=False)
+    signal_all(descendants(token), kill=False)
     deadline = time.monotonic() + grace_s  # noqa: TID251 -- a script of its own, without a clock to be given
     empty = 0
     while empty < 2:
@@ -58,7 +56,6 @@ def sweep(token: str, grace_s: float = GRACE_S) -> int:
         if remaining and time.monotonic() > deadline:  # noqa: TID251 -- as above
             signal_all(remaining, kill=True)
         time.sleep(_POLL_S)
-    return count
 
 
 def signal_all(processes: list[psutil.Process], *, kill: bool) -> None:
@@ -69,10 +66,9 @@ def signal_all(processes: list[psutil.Process], *, kill: bool) -> None:
 
 
 def main() -> int:
-    """Wait for the supervisor's end; clean up unless it said that it was done."""
-    said = sys.stdin.buffer.read()
-    if not said.endswith(DONE):
-        sweep(sys.argv[1])
+    """Wait for the supervisor's end, or for its word that it is done; end what is left."""
+    sys.stdin.buffer.read()
+    sweep(sys.argv[1])
     return 0
 
 

@@ -222,7 +222,6 @@ async def supervising(
     Raises StackError, after cancelling the body, when a child died for good.
     """
     watchman = Watchman(folder.lock_fd)
-    clean = False
     try:
         async with asyncio.TaskGroup() as tasks:
             supervisor = Supervisor(
@@ -232,9 +231,8 @@ async def supervising(
                 yield supervisor
             finally:
                 await supervisor.stop_all()
-                clean = True
     except BaseExceptionGroup as group:
         first = next((each for each in group.exceptions if isinstance(each, StackError)), group.exceptions[0])
         raise first from first.__cause__
     finally:
-        watchman.dismiss(clean=clean)
+        watchman.dismiss()

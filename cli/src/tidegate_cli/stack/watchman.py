@@ -32,10 +32,10 @@ class Watchman:
         """Return what each child's environment must carry."""
         return {guard.VARIABLE: self.token}
 
-    def dismiss(self, *, clean: bool) -> None:
-        """End it: at once after a clean stop, else when it has ended what is left."""
+    def dismiss(self) -> None:
+        """Close the pipe and wait until the guard has ended what is left, which is nothing as a rule."""
         try:
-            self._process.communicate(guard.DONE if clean else None, timeout=_TIMEOUT_S)
+            self._process.communicate(timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
