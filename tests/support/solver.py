@@ -236,7 +236,7 @@ def context(
     sink: Sink, reader: PartitionReader, clock: Clock, emit: Emit, **solver: Any
 ) -> Context[Settings]:
     """Return what a solver is built from."""
-    settings = Settings(solver=SolverSettings(api_key=SecretStr(KEY), **solver))
+    settings = Settings(solver=SolverSettings(**{"api_key": SecretStr(KEY)} | solver))
     return Context(
         settings=settings,
         emit=emit,
