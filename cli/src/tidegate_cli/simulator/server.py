@@ -12,6 +12,7 @@ from tidegate_cli.simulator.answers import Asked
 from tidegate_cli.simulator.desk import Desk
 
 _FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
 # SO_LINGER on with zero seconds: closing sends a reset instead of an orderly end.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -26,12 +27,16 @@ class SimulatorServer:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        body = await request.read() if request.body_exists else b""
         fields = dict(request.rel_url.query) if request.rel_url.raw_query_string else {}
-        if body and request.content_type == _FORM:
-            fields |= parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
-        elif body and request.content_type == "multipart/form-data":
-            fields |= {k: v for k, v in (await request.post()).items() if isinstance(v, str)}
+        body = b""
+        if request.content_type == _MULTIPART:
+            fields |= {
+                name: value for name, value in (await request.post()).items() if isinstance(value, str)
+            }
+        elif request.body_exists:
+            body = await request.read()
+            if request.content_type == _FORM:
+                fields |= parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
         asked = Asked(method=request.method, path=request.path, fields=fields, body=body)
         answer = self._desk.answer(asked, self._clock.monotonic())
         if answer.delay_s:
