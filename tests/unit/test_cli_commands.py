@@ -16,19 +16,8 @@ from tidegate_cli.main import app
 from tidegate_cli.stack.processes import StackError
 from typer.testing import CliRunner
 
-_COMMANDS = [
-    "demo",
-    "crawl",
-    "up",
-    "submit",
-    "status",
-    "sql",
-    "topics",
-    "migrate",
-    "kafka",
-    "clickhouse",
-    "simulator",
-]
+_COMMANDS = ("demo", "crawl", "up", "submit", "status", "sql", "topics", "migrate")
+_PARTS = ("kafka", "clickhouse", "simulator")
 
 
 @pytest.mark.parametrize("command", _COMMANDS + _PARTS)
