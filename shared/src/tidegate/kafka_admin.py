@@ -14,7 +14,13 @@ from typing import Any, TypeAlias
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import BrokerError, ConfigurationError
@@ -69,7 +75,7 @@ async def apply_topics(
             await _settle(admin, {kafka.prefix + spec.topic for spec in missing}, time)
         # What another run made in the meantime is checked like any other topic.
         raced = [name for name in (kafka.prefix + spec.topic for spec in missing) if name not in created]
-        found = {**found, **(await _describe(admin, raced) if raced else {})}
+        found |= await _describe_all(admin, raced, time)
         results = []
         for spec in specs:
             name = kafka.prefix + spec.topic
@@ -160,6 +166,8 @@ async def _describe(admin: _Admin, names: list[str]) -> dict[str, FoundTopic]:
     entries: dict[str, list[Any]] = {}
     for response in await admin.describe_configs(resources):
         for code, text, _kind, name, listed in response.resources:
+            if code == UnknownTopicOrPartitionError.errno:
+                continue  # another node answered this request, and does not know the topic yet
             if code:
                 raise BrokerError(f"the settings of topic {name} cannot be read: {text}")
             entries[name] = listed
@@ -171,7 +179,21 @@ async def _describe(admin: _Admin, names: list[str]) -> dict[str, FoundTopic]:
             overrides={entry[0]: entry[1] for entry in entries[name] if entry[3] == _OVERRIDE},
         )
         for name in present
+        if name in entries
     }
+
+
+async def _describe_all(admin: _Admin, names: list[str], clock: Clock) -> dict[str, FoundTopic]:
+    """Describe topics that are known to exist: wait until the node that answers has learnt of them."""
+    deadline = clock.monotonic() + _TIMEOUT_S
+    found: dict[str, FoundTopic] = {}
+    while missing := [name for name in names if name not in found]:
+        found |= await _describe(admin, missing)
+        if clock.monotonic() > deadline:
+            raise BrokerError(f"after {_TIMEOUT_S:.0f} s still not described: {', '.join(missing)}")
+        if len(found) < len(names):
+            await clock.sleep(_POLL_S)
+    return found
 
 
 async def _create(
@@ -222,7 +244,7 @@ async def _settle_settings(admin: _Admin, results: tuple[TopicResult, ...], cloc
     mended = {each.name: each.mended for each in results if each.mended}
     deadline = clock.monotonic() + _TIMEOUT_S
     while mended:
-        found = await _describe(admin, list(mended))
+        found = await _describe_all(admin, list(mended), clock)
         mended = {
             name: altered
             for name, altered in mended.items()
