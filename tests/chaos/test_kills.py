@@ -58,7 +58,8 @@ async def campaign(stack: Stack) -> None:
     in_doubt = client.query(
         "SELECT count() FROM solves WHERE run = 'kills' AND error_code = 'in_doubt'"
     ).result_rows[0][0]
-    print(f"{report}; requests paid {len(rows)}, tasks charged {bought}, in doubt {in_doubt}")
+    # The figures of a campaign belong in the log of the run.
+    print(f"{report}; requests paid {len(rows)}, tasks charged {bought}, in doubt {in_doubt}")  # noqa: T201
     assert bought <= len(rows), f"{report}"
 
 
