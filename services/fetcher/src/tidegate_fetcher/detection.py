@@ -53,7 +53,8 @@ class Detector:
                 continue
             if shown is None:
                 shown = _shown(tree)
-            if not _stands_in_the_way(self._table.gate, shown, status, quiet=found.quiet):
+            boxes = form is not None and forms.has_boxes(tree, form)
+            if not _stands_in_the_way(self._table.gate, shown, status, quiet=found.quiet, boxes=boxes):
                 continue
             return Challenge(
                 kind=found.row.kind,
@@ -80,17 +81,17 @@ def _form_of(tree: LexborHTMLParser, found: Found) -> LexborNode | None:
     return posting[0] if len(posting) == 1 else None
 
 
-def _stands_in_the_way(gate: Gate, shown: str, status: int, *, quiet: bool) -> bool:
+def _stands_in_the_way(gate: Gate, shown: str, status: int, *, quiet: bool, boxes: bool) -> bool:
     """Judge a page by its status and by what it shows beside the widget.
 
     An invisible widget shows nothing of itself, and many sites put one on every page: there the page must
-    say that it wants something.
+    say that it wants something. So must one with boxes to tick, which may be a poll, unless it is blocked.
     """
     blocked = status in gate.block_statuses
     said = len(shown) <= gate.small and any(word in shown for word in gate.wording)
     if quiet:
         return said
-    return blocked or said or len(shown) <= gate.near_empty
+    return blocked or said or (not boxes and len(shown) <= gate.near_empty)
 
 
 def _shown(tree: LexborHTMLParser) -> str:

@@ -13,7 +13,7 @@ from yarl import URL
 
 _CONTROLS = "input, select, textarea, button"
 _NO_VALUE_TYPES = frozenset({"reset", "button", "image", "file"})
-_UNFILLED_TYPES = frozenset({"hidden", "submit", "reset", "button", "image"})
+_UNFILLED_TYPES = frozenset({"hidden", "submit", "reset", "button", "image", "checkbox"})
 _INVISIBLE_TAGS = frozenset({"template", "noscript", "script", "style", "head"})
 _INVISIBLE_CLASSES = frozenset({"hidden", "d-none", "modal", "invisible", "visually-hidden", "sr-only"})
 MAX_FIELDS = 500
@@ -60,13 +60,23 @@ def controls(tree: LexborHTMLParser, form: LexborNode) -> Iterator[LexborNode]:
 
 
 def fillable(node: LexborNode, token_fields: frozenset[str]) -> bool:
-    """Say whether a control waits for a person's input: what a login form has and a gate has not."""
+    """Say whether a control waits for a person's input: what a login form has and a gate has not.
+
+    A box to tick does not count: gates ask whether to remember the browser.
+    """
     if node.tag == "button" or (node.attributes.get("name") or "") in token_fields:
         return False
     kind = (node.attributes.get("type") or "text").lower()
     if node.tag == "input" and kind in _UNFILLED_TYPES:
         return False
     return not hidden(node)
+
+
+def has_boxes(tree: LexborHTMLParser, form: LexborNode) -> bool:
+    """Say whether a form has boxes to tick, as gates seldom have and polls do."""
+    return any(
+        node.attributes.get("type") == "checkbox" and not hidden(node) for node in controls(tree, form)
+    )
 
 
 def read(

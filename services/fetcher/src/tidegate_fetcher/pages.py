@@ -47,13 +47,20 @@ class PageWriter:
     def __init__(self, level: int) -> None:
         self._compressor = zstandard.ZstdCompressor(level=level)
 
-    def page(self, job: Job, task: UrlJob, response: Response, url: URL, *, fetched_at_ms: int) -> Outgoing:
-        """Return the record. Its key is the job's original site, whatever redirects said (O2)."""
+    def page(
+        self, job: Job, task: UrlJob, response: Response, requested: URL, *, fetched_at_ms: int
+    ) -> Outgoing:
+        """Return the record. Its key is the job's original site, whatever redirects said (O2).
+
+        The URL is stored as the job spelt it, so that rows can be joined with what was submitted;
+        ``requested`` is the same as it went out.
+        """
+        url = without_credentials(task.url)
         content_type = response.content_type
         charset = _CHARSET.search(content_type)
         meta = PageMeta(
-            url=str(url),
-            final_url=str(response.url),
+            url=url,
+            final_url=url if response.url == requested else str(response.url),
             status=response.status,
             content_type=content_type[:_MAX_HEADER_CHARACTERS],
             charset=None if charset is None else charset[1].lower(),

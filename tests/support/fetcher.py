@@ -1,0 +1,179 @@
+"""What the fetcher's tests share: records, a built fetcher, a little web server, the challenge fixtures."""
+
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+import msgspec
+import zstandard
+from aiohttp import web
+from tidegate.clock import BrokerClock, Clock, SystemClock
+from tidegate.consume.service import Ack, Work
+from tidegate.events import Event
+from tidegate.outcome import Done, Outcome, Outgoing
+from tidegate.process import Context
+from tidegate.records import (
+    HEADER_PAGE,
+    CaptchaRequest,
+    CaptchaSolution,
+    Inbound,
+    PageMeta,
+    SolutionStatus,
+    encode,
+)
+from tidegate.topics import Topic
+from tidegate_fetcher.app import build
+from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.settings import FetcherSettings, Settings
+from tidegate_fetcher.tasks import Task
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "challenges"
+PAGE_URL = "https://shop.example/page?id=1"
+
+
+def fixtures(kind: str, group: str) -> list[dict[str, Any]]:
+    """Return the rows ``challenge`` or ``page`` of a kind, with their padding put in."""
+    rows: list[dict[str, Any]] = tomllib.loads((FIXTURES / f"{kind}.toml").read_text())[group]
+    for row in rows:
+        row["html"] = (
+            row["html"].strip().replace("{padding}", ("lorem ipsum " * 20_000)[: row.get("padding", 0)])
+        )
+    return rows
+
+
+def inbound(value: bytes | str, *, topic: str = Topic.URLS, partition: int = 0, **fields: Any) -> Inbound:
+    """Return a consumed record; ``headers``, ``timestamp_ms`` and ``offset`` may be given."""
+    clock = SystemClock()
+    return Inbound(
+        topic=topic,
+        partition=partition,
+        offset=fields.get("offset", 7),
+        timestamp_ms=fields.get("timestamp_ms", clock.wall_ms()),
+        key=None,
+        value=value.encode() if isinstance(value, str) else value,
+        headers=fields.get("headers", {}),
+    )
+
+
+def job(url: str, **fields: Any) -> bytes:
+    """Return a job as a producer writes it."""
+    return msgspec.json.encode({"url": url, **fields})
+
+
+class NoKafka:
+    """The fetcher reads and writes nothing by itself."""
+
+    async def send(self, record: Outgoing) -> Ack:
+        """Fail."""
+        raise AssertionError
+
+    def read(self, topic: str, partition: int) -> NoReturn:
+        """Fail."""
+        raise AssertionError
+
+
+@asynccontextmanager
+async def fetcher(
+    *, events: list[Event] | None = None, clock: Clock | None = None, partitions: int = 1, **settings: Any
+) -> AsyncIterator[Fetcher]:
+    """Yield a fetcher that may ask private addresses, unless told otherwise."""
+    clock = clock or SystemClock()
+    section = FetcherSettings(**{"allow_private": True, **settings})
+    context = Context(
+        settings=Settings(fetcher=section),
+        emit=(events if events is not None else []).append,
+        clock=clock,
+        broker_clock=BrokerClock(clock),
+        random=Random(1),
+        sink=NoKafka(),
+        reader=NoKafka(),
+        partitions=partitions,
+    )
+    async with build(context) as service:
+        assert isinstance(service, Fetcher)
+        yield service
+
+
+async def run(service: Fetcher, value: bytes | str, **fields: Any) -> Outcome:
+    """Decode and handle a record."""
+    return await service.handle(service.decode(inbound(value, **fields)))
+
+
+def decoded(service: Fetcher, value: bytes | str, **fields: Any) -> Work[Task]:
+    """Decode a record."""
+    return service.decode(inbound(value, **fields))
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page row as the storer would read it."""
+
+    body: bytes
+    meta: PageMeta
+    record: Outgoing
+
+
+def page_of(outcome: Outcome) -> Page:
+    """Return the page of an outcome that is one."""
+    assert isinstance(outcome, Done), outcome
+    (record,) = outcome.outgoing
+    assert record.topic == Topic.PAGES, record.topic
+    assert record.value is not None
+    meta = msgspec.json.decode(dict(record.headers)[HEADER_PAGE], type=PageMeta)
+    return Page(zstandard.ZstdDecompressor().decompress(record.value), meta, record)
+
+
+def request_of(outcome: Outcome) -> CaptchaRequest:
+    """Return the captcha request of an outcome that is one."""
+    assert isinstance(outcome, Done), outcome
+    (record,) = outcome.outgoing
+    assert record.topic == Topic.CAPTCHA_REQUESTS
+    assert record.value is not None
+    return msgspec.json.decode(record.value, type=CaptchaRequest)
+
+
+def solution(request: CaptchaRequest, token: str | None = "good", **fields: Any) -> bytes:
+    """Return the solver's answer to a request; solved, unless ``status`` says otherwise."""
+    values = {
+        "status": SolutionStatus.SOLVED,
+        "provider": "sim",
+        "cost": 0.002,
+        "lifetime_s": 110.0,
+        **fields,
+    }
+    return encode(CaptchaSolution(request=request, token=token, **values))
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def site(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """Serve every path by one handler on a free port of loopback; yield the base URL."""
+    application = web.Application(client_max_size=1 << 24)
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, handler_cancellation=True)
+    await runner.setup()
+    listener = web.TCPSite(runner, host, 0, shutdown_timeout=0.5)
+    await listener.start()
+    port = runner.addresses[0][1]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def routed(routes: Mapping[str, web.Response | Handler]) -> Handler:
+    """Return a handler that answers paths by a table; responses are made anew for each request."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        found = routes.get(request.path)
+        if found is None:
+            return web.Response(status=404, text="nothing here")
+        if not isinstance(found, web.Response):
+            return await found(request)
+        return web.Response(status=found.status, body=found.body, headers=found.headers)
+
+    return handle
