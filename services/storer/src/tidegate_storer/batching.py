@@ -1,11 +1,12 @@
 """Gathers the rows of many handlers into batches, and tells each handler when its rows are safe.
 
 A handler calls ``put`` and waits; thousands of them may. One batch is being filled, a few are being
-written, and that is all there is: when both are full, ``put`` waits for room, so the handlers wait, the
-runtime's window fills, and the source is held back.
+written; when both are full, entries wait for room in the order in which they came, so their handlers wait,
+the runtime's window fills, and the source is held back. What waits is bounded by that window.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -33,20 +34,22 @@ class Batching:
         self._forming: Batch[Ticket] = Batch(limits)
         self._begun = asyncio.Event()
         self._full = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._waiting: deque[tuple[Entry, Ticket]] = deque()
 
     async def put(self, entry: Entry) -> Refused | None:
         """Write a record's rows with the next batch; None once all of them are acknowledged."""
-        while self._forming.is_full():
-            await self._room.wait()
         ticket: Ticket = asyncio.get_running_loop().create_future()
+        if self._forming.is_full():
+            self._waiting.append((entry, ticket))
+        else:
+            self._add(entry, ticket)
+        return await ticket
+
+    def _add(self, entry: Entry, ticket: Ticket) -> None:
         self._forming.add(entry, ticket, self._clock.monotonic())
         self._begun.set()
         if self._forming.is_full():
-            self._room.clear()
             self._full.set()
-        return await ticket
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -70,7 +73,8 @@ class Batching:
             batch, self._forming = self._forming, Batch(self._limits)
             self._begun.clear()
             self._full.clear()
-            self._room.set()
+            while self._waiting and not self._forming.is_full():
+                self._add(*self._waiting.popleft())
             writer = group.create_task(self._store(batch))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)

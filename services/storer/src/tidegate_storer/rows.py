@@ -2,7 +2,8 @@
 
 A row is a tuple in the order of its table's columns. Times are epoch milliseconds, as ClickHouse's
 DateTime64(3) counts them. What would not fit a column is brought into its range here, so that no honest
-record is refused; what ClickHouse refuses all the same is isolated by the writer (delivery.md O5).
+record is refused; what ClickHouse refuses all the same is isolated by the writer (delivery.md O5). Text is
+safe to write as UTF-8, for the decoders let nothing else through.
 """
 
 import hashlib
@@ -46,25 +47,25 @@ def page_writes(record: Inbound, state: JobState, meta: PageMeta, parsed: Parsed
     accepted = _time(state.accepted_at_ms)
     site = _name(state.site)
     row = (
-        _text(state.run),
-        _text(state.id),
+        state.run,
+        state.id,
         version,
-        _text(meta.url),
-        _text(meta.final_url),
+        meta.url,
+        meta.final_url,
         site,
         _uint(meta.status, 16),
         _name(meta.content_type),
         _name(meta.charset or ""),
         _name(meta.body_hash),
         _uint(meta.length, 64),
-        _text(parsed.title),
+        parsed.title,
         _uint(parsed.text_length, 64),
         _uint(parsed.link_count, 32),
-        [_text(link) for link in parsed.links],
-        _text(parsed.canonical),
+        list(parsed.links),
+        parsed.canonical,
         _name(parsed.language),
         parsed.fields,
-        {_text(k): _text(v) for k, v in meta.headers.items() if k.lower() not in _NOT_STORED},
+        {k: v for k, v in meta.headers.items() if k.lower() not in _NOT_STORED},
         bytes(meta.metadata).decode(errors="replace"),
         _name(meta.parser or ""),
         state.lane.value,
@@ -79,8 +80,8 @@ def page_writes(record: Inbound, state: JobState, meta: PageMeta, parsed: Parsed
         *_record(record),
     )
     outcome = (
-        _text(state.run),
-        _text(state.id),
+        state.run,
+        state.id,
         version,
         "page",
         site,
@@ -96,7 +97,7 @@ def page_writes(record: Inbound, state: JobState, meta: PageMeta, parsed: Parsed
 def body_write(state: JobState, meta: PageMeta, body: bytes) -> Write:
     """Return the row of a body: one a content and month."""
     accepted = _time(state.accepted_at_ms)
-    row = (_text(meta.body_hash), accepted, len(body), body)
+    row = (meta.body_hash, accepted, len(body), body)
     return Write(BODIES, row, _key(row[0], "", accepted))
 
 
@@ -160,7 +161,7 @@ def solve_writes(record: Inbound, solve: SolveRecord) -> tuple[Write, ...]:
     """Return the row of a solve, identified by its request."""
     version = solve_version(record, solve)
     row = (
-        _text(solve.request_id),
+        solve.request_id,
         version,
         _name(solve.run),
         _name(solve.job_id),
@@ -195,15 +196,15 @@ def _dead_row(
 ) -> Row:
     origin = state.origin
     return (
-        _text(state.run),
-        _text(state.id),
+        state.run,
+        state.id,
         version,
-        _text(url),
-        _text(redact.url(meta.final_url)) if meta.final_url else "",
+        url,
+        redact.url(meta.final_url) if meta.final_url else "",
         _name(state.site),
         meta.reason.value,
         _name(meta.error_class),
-        _text(message),
+        message,
         _name(meta.service),
         _uint(meta.last_status or 0, 16),
         state.lane.value,
@@ -211,7 +212,7 @@ def _dead_row(
         _uint(state.hop, 32),
         _cost(state),
         _name(meta.body_hash or ""),
-        _text(original),
+        original,
         _uint(length, 64),
         _name(digest),
         minimal,
@@ -280,10 +281,5 @@ def _time(ms: int) -> int:
     return min(max(ms, 0), _LATEST_MS)
 
 
-def _text(text: str) -> str:
-    """Return text that can be written as UTF-8, whatever a decoder let through."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
-
-
 def _name(text: str) -> str:
-    return _text(text[:_MAX_NAME_CHARACTERS])
+    return text[:_MAX_NAME_CHARACTERS]
