@@ -78,7 +78,7 @@ class SolverSettings(Section):
         description="How long an answered request is remembered; an older request is not bought.",
     )
     journal_entries: int = Field(
-        50_000, ge=100, le=5_000_000, description="Answered requests remembered per partition, at most."
+        10_000, ge=100, le=5_000_000, description="Answered requests remembered per partition, at most."
     )
 
 
