@@ -99,7 +99,9 @@ class FakeSource:
         await self.broker.rebalance(self.group)
 
     async def stop(self) -> None:
-        """Leave the group; the others share what was ours."""
+        """Leave the group; the others share what was ours. Harmless when it is called again."""
+        if self not in self.broker.groups[self.group]:
+            return
         self.broker.groups[self.group].remove(self)
         self._positions.clear()
         if self.broker.groups[self.group]:
