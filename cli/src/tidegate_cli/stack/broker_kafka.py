@@ -57,6 +57,8 @@ def server_properties(address: NodeAddress, nodes: tuple[NodeAddress, ...], data
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
+        # Fault tests want a dead member noticed sooner than the default least of 6 s.
+        "group.min.session.timeout.ms": "1000",
         "offsets.topic.num.partitions": "4",
         "offsets.topic.replication.factor": replicas,
         "transaction.state.log.num.partitions": "4",

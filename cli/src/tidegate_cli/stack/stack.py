@@ -183,9 +183,10 @@ class _Plan:
         if any(service == "storer" and count for service, count in options.services):
             migrate = migrate_spec(options, self.env)
             run = self._timed("migrate", lambda: supervisor.run_once(migrate))
-            steps.append(Step(name="migrate", after=needs_clickhouse, run=run))
+            # It waits for ClickHouse by itself, so its imports overlap with those of ClickHouse.
+            steps.append(Step(name="migrate", run=run))
         for service, name in instances(options.services):
-            needs = ("topics", "migrate", *needs_broker, *needs_clickhouse)
+            needs = ("topics", *needs_broker, *needs_clickhouse)
             after = needs if service == "storer" else ("topics", *needs_broker)
             port = self._ports.take()
             start(service_spec(options, service, name, env=self.env, health_port=port, after=after))
@@ -200,6 +201,7 @@ class _Plan:
         """Return the services' settings: the user's own, then the stack's, then those of the options."""
         options = self._options
         own = {
+            f"{PREFIX}STORER__SCHEMA_WAIT_S": str(options.start_timeout_s),
             f"{PREFIX}KAFKA__BOOTSTRAP": self._bootstrap(),
             f"{PREFIX}CLICKHOUSE__URL": options.clickhouse_url or f"http://{HOST}:{self._clickhouse_port}",
         }
