@@ -154,9 +154,9 @@ async def site(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve every path by one handler on a free port of loopback; yield the base URL."""
     application = web.Application(client_max_size=1 << 24)
     application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application, handler_cancellation=True)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
-    listener = web.TCPSite(runner, host, 0, shutdown_timeout=0.5)
+    listener = web.TCPSite(runner, host, 0)
     await listener.start()
     port = runner.addresses[0][1]
     try:

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from yarl import URL
+
+_ENDS_OF_NUMBERS = frozenset("0123456789abcdefxABCDEFX")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -87,6 +90,15 @@ def _within(address: Address, networks: tuple[Network, ...]) -> bool:
     return any(address in network for network in networks if network.version == address.version)
 
 
+def canonical(url: URL) -> URL:
+    """Return the URL with its IPv4 address written out, as browsers do: ``http://127.1`` is 127.0.0.1."""
+    host = url.raw_host or ""
+    if host[-1:] not in _ENDS_OF_NUMBERS or (host.replace(".", "").isdigit() and host.count(".") == 3):
+        return url
+    address = literal(host)
+    return url if address is None or address.version == 6 else url.with_host(str(address))
+
+
 def literal(host: str) -> Address | None:
     """Return the address that a host spells out, None for a name.
 
@@ -96,7 +108,7 @@ def literal(host: str) -> Address | None:
         return ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         pass
-    if not host or host[-1].lower() not in "0123456789abcdefx":
+    if host[-1:].lower() not in _ENDS_OF_NUMBERS:
         return None
     try:
         return IPv4Address(socket.inet_aton(host))

@@ -17,7 +17,7 @@ from tidegate.outcome import Reason
 from yarl import URL
 
 from tidegate_fetcher import cookies
-from tidegate_fetcher.addresses import AddressRules
+from tidegate_fetcher.addresses import AddressRules, canonical
 from tidegate_fetcher.bodies import ACCEPT_ENCODING, BodyBrokenError, BodyTooLargeError, decoded
 from tidegate_fetcher.connections import AddressRefusedError, Connections, Route
 from tidegate_fetcher.exchange import (
@@ -103,6 +103,7 @@ class HttpClient:
         headers["Accept-Encoding"] = ACCEPT_ENCODING
         origin = url.origin()
         for hop in range(self._max_redirects + 1):
+            url = canonical(url)
             self._judge(url, request.proxy, hop)
             sent = headers.copy()
             if url.origin() == origin:
@@ -232,6 +233,8 @@ def _failure(error: Exception, url: URL) -> ExchangeError:
         whose = "the job's proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else url.raw_host
         sentence = f"The address of {whose} is {cause.what}, which is not connected to."
         return RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
+    if isinstance(error, aiohttp.InvalidURL):
+        return RefusedError(Reason.NOT_A_URL, "This URL cannot be requested: its host is none.", url=url)
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     return NetworkFailedError(_told(error), status=status, url=url)
 
@@ -247,7 +250,8 @@ def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:
     if not location:
         return None
     try:
-        return url.join(URL(location.strip())).with_fragment(None).with_user(None)
+        target = url.join(URL(location.strip())).with_fragment(None)
+        return target.with_user(None) if target.raw_user is not None else target
     except (ValueError, TypeError, UnicodeError):
         return None
 

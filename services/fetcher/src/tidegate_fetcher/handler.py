@@ -73,11 +73,10 @@ class Fetcher:
     async def handle(self, work: Work[Task]) -> Outcome:
         """Say what becomes of a job."""
         task = work.payload
-        if isinstance(task, FetchTask) and task.first_sight:
-            forwarded = self._forwarded(work)
-            if forwarded is not None:
-                self._tell(work, "forwarded", None)
-                return forwarded
+        forwarded = self._forwarded(work)
+        if forwarded is not None:
+            self._tell(work, "forwarded", None)
+            return forwarded
         late = self._late(work, task.job)
         if late is not None:
             outcome: Outcome = late
@@ -101,8 +100,8 @@ class Fetcher:
         Only what has no state yet is forwarded, and the copy has one: nothing is ever forwarded twice,
         even while two fetchers disagree on the number of partitions. No attempt is counted.
         """
-        record, state = work.record, work.job.state
-        if record.topic not in _INTAKE:
+        record, state, task = work.record, work.job.state, work.payload
+        if not (isinstance(task, FetchTask) and task.first_sight) or record.topic not in _INTAKE:
             return None
         lane = LANES[state.lane]
         if lane == record.topic and record.partition == partition_of(state.site.encode(), self._partitions):
