@@ -262,7 +262,8 @@ class TaskState(StrEnum):
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The solver's journal entry on ``captcha-tasks``, keyed by request id: pay once.
 
-    ``answer`` is the whole solution record once it was published, to answer a duplicate from.
+    ``answer`` is what was answered, without the request in it, to answer a duplicate from: a whole one
+    would not fit where the request is near its own limit (C9).
     """
 
     version: int = VERSION

@@ -66,7 +66,8 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
         config = {
             "max.message.bytes": str(self.max_message_bytes),
             "retention.ms": str(self.retention_ms),
-            "cleanup.policy": "compact" if self.compacted else "delete",
+            # A journal's entries are compacted while they matter and deleted like everything else then.
+            "cleanup.policy": "compact,delete" if self.compacted else "delete",
             "message.timestamp.type": "LogAppendTime",
             "min.insync.replicas": str(min_insync_replicas),
             "unclean.leader.election.enable": "false",
