@@ -121,14 +121,18 @@ def test_a_misspelt_setting_ends_the_service_with_its_name(service: Image) -> No
     assert "Traceback" not in result.stderr
 
 
-def test_health_says_what_ready_says(service: Image, ready: tuple[int, type[Ready]]) -> None:
-    """The health command exits 0 for a ready process and 1 for one that is not."""
+@pytest.mark.parametrize("subcommand", [False, True], ids=["probe", "health"])
+def test_health_says_what_ready_says(
+    service: Image, ready: tuple[int, type[Ready]], *, subcommand: bool
+) -> None:
+    """The image's probe and the service's own `health` exit 0 for a ready process and 1 for another."""
     port, handler = ready
     assert service.health is not None
+    command = [*service.entrypoint, "health"] if subcommand else service.health
     environment = {"TIDEGATE_HEALTH__PORT": str(port)}
-    assert service.run(service.health, environment).returncode == 0
+    assert service.run(command, environment).returncode == 0
     handler.status = 503
-    assert service.run(service.health, environment).returncode == 1
+    assert service.run(command, environment).returncode == 1
 
 
 def test_health_is_bad_where_nothing_answers(service: Image) -> None:
@@ -136,6 +140,15 @@ def test_health_is_bad_where_nothing_answers(service: Image) -> None:
     assert service.health is not None
     result = service.run(service.health, {"TIDEGATE_HEALTH__PORT": "1"}, timeout_s=20)
     assert result.returncode == 1
+
+
+def test_the_probe_loads_nothing_but_the_standard_library(service: Image) -> None:
+    """It runs every ten seconds for ever, so it must not import the service."""
+    code = "import sys, tidegate.probe; print(sorted(m.split('.')[0] for m in sys.modules))"
+    result = service.run(["python", "-c", code])
+    assert result.returncode == 0, result.stderr
+    for package in ("aiohttp", "aiokafka", "asyncio", "msgspec", "pydantic"):
+        assert f"'{package}'" not in result.stdout
 
 
 def test_nothing_is_written_outside_tmp(service: Image) -> None:

@@ -93,10 +93,10 @@ def test_the_entrypoint_exists(name: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_asked_for_its_health(service: str) -> None:
-    """The health command is the service's own, on the port that the image sets and exposes."""
+    """The cheap probe asks on the port that the image sets and exposes."""
     final = dockerfile(service).final
     check = final.one("HEALTHCHECK")
-    assert check.rest == f'CMD ["python", "-m", "tidegate_{service}", "health"]'
+    assert check.rest == 'CMD ["python", "-m", "tidegate.probe"]'
     port = load(settings_of(service), ours(final.environment())).health.port
     assert final.one("EXPOSE").rest == str(port)
 
