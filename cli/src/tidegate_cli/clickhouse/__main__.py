@@ -127,7 +127,7 @@ async def _serve(options: argparse.Namespace, folder: Path) -> int:
     await site.stop()
     try:
         async with asyncio.timeout(options.stop_seconds):
-            await server.drained()
+            await server.drain()
             await runner.cleanup()
             await engine.close()
     except TimeoutError:

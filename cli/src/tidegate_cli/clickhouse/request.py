@@ -40,6 +40,7 @@ _TRANSPORT = frozenset(
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 # Cheapest first: on loopback, time is dearer than bytes.
 _ENCODINGS = ("lz4", "zstd", "gzip", "br", "deflate")
+_REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")
 _ON = frozenset(["1", "true"])
 
 
@@ -101,7 +102,7 @@ def read(method: str, pairs: Iterable[tuple[str, str]], headers: Mapping[str, st
 
 def encoding_of(accepted: str) -> str | None:
     """Choose the answer's compression from an Accept-Encoding header; None when there is none we know."""
-    offers = {part.split(";", 1)[0].strip() for part in accepted.split(",") if ";q=0" not in part}
+    offers = {part.split(";", 1)[0].strip() for part in accepted.split(",") if not _REFUSED.search(part)}
     return next((name for name in _ENCODINGS if name in offers), None)
 
 

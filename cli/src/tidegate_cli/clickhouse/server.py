@@ -85,6 +85,7 @@ class Server:
         self._access = access
         self._bounds = bounds
         self._present = 0
+        self._stopping = False
         self._turn = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -118,8 +119,9 @@ class Server:
             shutdown_timeout=shutdown_s,
         )
 
-    async def drained(self) -> None:
-        """Wait until no request is in the house."""
+    async def drain(self) -> None:
+        """Let no new request in and wait until none is in the house."""
+        self._stopping = True
         await self._idle.wait()
 
     async def _ping(self, _request: web.Request) -> web.Response:
@@ -138,6 +140,8 @@ class Server:
             return web.Response(text="Ok.\n")
         if is_foreign(request.headers):
             raise Fault(497, "Requests of web pages are not served")
+        if self._stopping:
+            raise Fault(236, "The server stops")
         if self._present >= self._bounds.requests:
             raise Fault(202, f"Too many simultaneous queries. Maximum: {self._bounds.requests}")
         self._present += 1
