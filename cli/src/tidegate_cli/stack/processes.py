@@ -29,7 +29,9 @@ class StackError(TidegateError):
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child is. ``env`` is its whole environment; ``after`` names what must be up before it.
+    """What a child is. ``env`` is its whole environment; ``after`` names what it needs while it runs.
+
+    What it needs is stopped after it. When it is started is the caller's business (``graph``).
 
     ``revive``: started again when it dies unexpectedly. It is False where that would lose data behind a
     run's back, as with a broker in memory: its death ends the run.

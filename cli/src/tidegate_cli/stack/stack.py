@@ -1,8 +1,8 @@
 """The whole stack as one context manager: ``async with running_stack(options, emit) as stack``.
 
-What may start side by side does: broker, ClickHouse, simulated service and demo site at once; topics as
-soon as the broker answers, the schema as soon as ClickHouse does, each service as soon as it has what it
-needs. Embedded ClickHouse is the slowest of all to import, so nothing but the storer waits for it.
+What may start side by side does, because starting is importing, and importing is all processor time:
+broker, ClickHouse, simulated service, demo site and migration at once, topics as soon as the broker
+answers, the services as soon as there are topics. Migration and storer wait for ClickHouse by themselves.
 """
 
 import asyncio
@@ -160,8 +160,8 @@ class _Plan:
         options, folder = self._options, self._folder
         steps: list[Step] = []
 
-        def start(spec: ProcessSpec) -> None:
-            steps.append(Step(name=spec.name, after=spec.after, run=lambda: supervisor.start(spec)))
+        def start(spec: ProcessSpec, *after: str) -> None:
+            steps.append(Step(name=spec.name, after=after, run=lambda: supervisor.start(spec)))
 
         needs_broker: tuple[str, ...] = ()
         if options.broker == EMBEDDED:
@@ -186,10 +186,11 @@ class _Plan:
             # It waits for ClickHouse by itself, so its imports overlap with those of ClickHouse.
             steps.append(Step(name="migrate", run=run))
         for service, name in instances(options.services):
-            needs = ("topics", *needs_broker, *needs_clickhouse)
-            after = needs if service == "storer" else ("topics", *needs_broker)
+            # For the order of the stop; at the start the storer waits for ClickHouse and the schema itself.
+            needs = (*needs_broker, *needs_clickhouse) if service == "storer" else needs_broker
             port = self._ports.take()
-            start(service_spec(options, service, name, env=self.env, health_port=port, after=after))
+            spec = service_spec(options, service, name, env=self.env, health_port=port, after=needs)
+            start(spec, "topics")
         return tuple(steps)
 
     def _bootstrap(self) -> str:
