@@ -7,17 +7,20 @@ from pathlib import Path
 
 import aiohttp
 from tidegate.clock import SystemClock, seeded_random
+from tidegate.errors import ConfigurationError
 
 from tidegate_cli.demo_site import extras
 from tidegate_cli.demo_site.catalog import Catalog
 from tidegate_cli.demo_site.challenges import ChallengePages, sitekeys
-from tidegate_cli.demo_site.documents import Documents, modules
+from tidegate_cli.demo_site.documents import Bodies, Documents, modules
+from tidegate_cli.demo_site.folder import Folder
 from tidegate_cli.demo_site.gate import Gate
 from tidegate_cli.demo_site.site import Site
 from tidegate_cli.demo_site.verification import Verifier
 from tidegate_cli.listener import Listener, run
 
 _MOST_PAGES = 1_000_000
+_RENDERED_PAGES = 400
 
 
 def _arguments() -> argparse.Namespace:
@@ -25,7 +28,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--simulator", required=True, help="base URL of the solving simulator")
-    parser.add_argument("--pages", type=int, default=400, help="document pages; beyond the modules: copies")
+    parser.add_argument(
+        "--pages", type=int, help="document pages, 400 or all files; beyond what there is: copies"
+    )
+    parser.add_argument("--folder", type=Path, help="serve the HTML files below it in place of pydoc's pages")
     parser.add_argument(
         "--protected", type=float, default=0.1, help="share of pages behind a challenge, 0 to 1"
     )
@@ -40,7 +46,7 @@ def _arguments() -> argparse.Namespace:
         "--seed", type=int, default=1, help="seed of which pages are protected, and of site keys"
     )
     arguments = parser.parse_args()
-    if not 1 <= arguments.pages <= _MOST_PAGES:
+    if arguments.pages is not None and not 1 <= arguments.pages <= _MOST_PAGES:
         parser.error(f"--pages must be 1 to {_MOST_PAGES}")
     if not 0 <= arguments.protected <= 1:
         parser.error("--protected must be 0 to 1")
@@ -49,13 +55,19 @@ def _arguments() -> argparse.Namespace:
 
 async def _serve(arguments: argparse.Namespace) -> None:
     clock = SystemClock()
-    names = modules()
+    documents: Bodies
+    if arguments.folder is None:
+        names, documents = modules(), Documents(arguments.cache)
+        pages = arguments.pages or _RENDERED_PAGES
+    else:
+        documents = Folder(arguments.folder)
+        names = documents.names
+        pages = arguments.pages or len(names)
     keys = sitekeys(seeded_random(arguments.seed))
-    documents = Documents(arguments.cache)
     listener = Listener(arguments.host, arguments.port, clock)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         site = Site(
-            catalog=Catalog(names, arguments.pages, arguments.protected, arguments.seed),
+            catalog=Catalog(names, pages, arguments.protected, arguments.seed),
             extras=extras.build(names, keys),
             documents=documents,
             # Nonces and sessions come from the system's chance: two runs must not accept each other's.
@@ -75,7 +87,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
-    run(_serve(_arguments()))
+    try:
+        run(_serve(_arguments()))
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return 0
 
 

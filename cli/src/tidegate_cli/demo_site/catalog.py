@@ -7,6 +7,7 @@ The first pages are the modules themselves; beyond them come numbered copies wit
 from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
+from urllib.parse import quote
 
 import msgspec
 from tidegate.records import ChallengeKind
@@ -63,7 +64,8 @@ class Catalog:
 
 
 def _path(module: str, copy: int) -> str:
-    return f"/doc/{module}.html?v={copy}" if copy else f"/doc/{module}.html"
+    path = f"/doc/{quote(module)}.html"
+    return f"{path}?v={copy}" if copy else path
 
 
 def _pages(modules: tuple[str, ...], count: int, protections: dict[int, Protection]) -> list[Page]:

@@ -7,6 +7,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Protocol
 
 _RENDERER = Path(__file__).with_name("render.py")
 _FORM = 1  # of what the renderer writes; part of the cache's folder name
@@ -17,6 +18,22 @@ _CLEAN = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8", "PATH": os.de
 def modules() -> tuple[str, ...]:
     """Return the modules that have a page, in the order in which the site lists them."""
     return tuple(files(__package__).joinpath("modules.txt").read_text(encoding="ascii").split())
+
+
+class Bodies(Protocol):
+    """Where the bodies of the document pages come from, by name."""
+
+    def ready(self, name: str, /) -> bytes | None:
+        """Return a body that is at hand already."""
+        ...
+
+    async def body(self, name: str, /) -> bytes:
+        """Return a body. Raises OSError or TimeoutError where there is none to be had."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+        ...
 
 
 class Documents:

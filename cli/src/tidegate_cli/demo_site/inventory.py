@@ -7,14 +7,14 @@ from typing import Any
 from tidegate.records import body_hash
 
 from tidegate_cli.demo_site.catalog import Catalog, Page
-from tidegate_cli.demo_site.documents import Documents
+from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import Extra
 
 
 class Inventory:
     """Remembers which paths were served; a page's hashes are known from then on."""
 
-    def __init__(self, catalog: Catalog, extras: Mapping[str, Extra], documents: Documents) -> None:
+    def __init__(self, catalog: Catalog, extras: Mapping[str, Extra], documents: Bodies) -> None:
         self._catalog = catalog
         self._extras = extras
         self._documents = documents

@@ -11,7 +11,7 @@ from tidegate.clock import Clock
 
 from tidegate_cli.demo_site.catalog import Catalog, Page
 from tidegate_cli.demo_site.challenges import LAYOUTS, ChallengePages
-from tidegate_cli.demo_site.documents import Documents
+from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import HTML, Extra
 from tidegate_cli.demo_site.gate import Gate
 from tidegate_cli.demo_site.inventory import Inventory
@@ -43,7 +43,7 @@ class Site:
         *,
         catalog: Catalog,
         extras: Mapping[str, Extra],
-        documents: Documents,
+        documents: Bodies,
         gate: Gate,
         challenges: ChallengePages,
         verifier: Verifier,
