@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from tidegate.clock import Clock
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.service import Service
-from tidegate.errors import ClickHouseError
+from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.events import Emit
 from tidegate.process import Context
 from tidegate.topics import Topic
@@ -36,6 +36,7 @@ PLAN = Plan(
 )
 
 _LONGEST_WAIT_S = 15.0
+_MIGRATION_POLL_S = 0.1
 
 
 @asynccontextmanager
@@ -46,7 +47,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Item]]:
     async with connected(
         context.settings.clickhouse, timeout_s=settings.insert_timeout_s, quorum=settings.insert_quorum
     ) as clickhouse:
-        version = await _schema(clickhouse, context.clock, context.emit)
+        version = await _schema(clickhouse, context.clock, context.emit, settings.schema_wait_s)
         writer = BatchWriter(clickhouse, clock=context.clock, random=context.random, emit=context.emit)
         batching = Batching(
             writer.write,
@@ -73,9 +74,10 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Item]]:
             )
 
 
-async def _schema(clickhouse: ClickHouse, clock: Clock, emit: Emit) -> int:
+async def _schema(clickhouse: ClickHouse, clock: Clock, emit: Emit, patience_s: float) -> int:
     """Check the schema; wait for a server that is away, for then nothing can be said about it."""
     wait = 0.5
+    until = clock.monotonic() + patience_s
     while True:
         try:
             return await check_schema(clickhouse)
@@ -83,3 +85,7 @@ async def _schema(clickhouse: ClickHouse, clock: Clock, emit: Emit) -> int:
             emit(ClickHouseAway(error=str(error)[:500], wait_s=wait))
             await clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT_S)
+        except ConfigurationError:
+            if clock.monotonic() >= until:
+                raise
+            await clock.sleep(_MIGRATION_POLL_S)

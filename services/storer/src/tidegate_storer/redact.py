@@ -19,16 +19,14 @@ _NAMES = (
     r"authorization|cookies?|set[-_]?cookies?|passwords?|passwd|pwd|secrets?|tokens?|credentials?|signature|"
     r"session[-_]?id|(?:x[-_])?api[-_]?keys?|access[-_]?keys?|private[-_]?keys?"
 )
-# A name is a secret's when it is one of these, or ends with one: x-auth-token, client_secret.
-_SECRET_NAME = re.compile(
-    rf"(?:.*[-_.])?(?:{_NAMES}|auth|sig|key)|\w*(?:password|token|secret|apikey)", re.IGNORECASE
-)
+# A name is a secret's when it is one of these, or ends with one: x-auth-token, client_secret. The lengths are
+# bounded and a name begins where a word does, or garbage would cost the square of its length.
+_SECRET = rf"(?:[\w.-]{{0,40}}[-_.])?(?:{_NAMES}|auth|sig|key)|\w{{0,40}}(?:password|token|secret|apikey)"
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _URL_USER = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
-_QUERY_SECRET = re.compile(
-    rf"([?&;](?:[\w.-]*[-_.])?(?:{_NAMES}|\w*token|\w*secret|auth|sig|key)=)[^&#\s\"'<>]+", re.IGNORECASE
-)
+_QUERY_SECRET = re.compile(rf"([?&;](?:{_SECRET})=)[^&#\s\"'<>]+", re.IGNORECASE)
 _HEADER_LINE = re.compile(
-    rf"((?:[\w-]*[-_])?(?:{_NAMES}|auth[-_]?token)\\?[\"']?\s*[:=]\s*)"
+    rf"((?<![\w.-])(?:{_SECRET})\\?[\"']?\s{{0,8}}[:=]\s{{0,8}})"
     r"(?:\\?\"(?:[^\"\\]|\\.)*(?:\"|$)|'[^']*(?:'|$)|[^\r\n,}]+)",
     re.IGNORECASE,
 )

@@ -82,6 +82,13 @@ class StorerSettings(Section):
         description="Days that the outcomes of jobs are kept; 0 keeps them for ever. At least twice as long "
         "as pages and dead letters: an expired page must still beat a dead letter of its job.",
     )
+    schema_wait_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a start waits for the tables, where a migration runs beside it; 0 ends the "
+        "process at once, saying what to run.",
+    )
     migrate_wait_s: float = Field(
         60.0, ge=0, le=3600, description="Seconds that `migrate` waits for ClickHouse to answer."
     )
