@@ -42,7 +42,7 @@ _PRIVATE: tuple[tuple[str, tuple[Network, ...]], ...] = (
     ),
     ("kept for tests and documents", _networks("198.18.0.0/15")),
 )
-_IPV4_COMPATIBLE = _networks("::/96")  # judged after ::1, which lies in it
+_PUBLIC_IPV6 = _networks("2000::/3")  # the only part of the space that is given out as unicast
 
 
 class AddressRules:
@@ -68,9 +68,8 @@ class AddressRules:
         for what, networks in _PRIVATE:
             if _within(address, networks):
                 return None if self._allow_private else what
-        if not address.is_global or _within(address, _IPV4_COMPATIBLE):
-            return "not a public address"
-        return None
+        public = address.is_global and (address.version == 4 or _within(address, _PUBLIC_IPV6))
+        return None if public else "not a public address"
 
     def refusal_of_host(self, host: str) -> str | None:
         """Judge a host that a proxy will resolve: literals and names of this machine; None admits it.
