@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.packaging import IMAGES, ROOT, SERVICES
+from support.packaging import IMAGES, MEMBERS, ROOT, SERVICES
 from support.replay import Image, ReplayError, base_python, replay
 
 
@@ -88,6 +88,18 @@ def test_the_packages_are_installed_and_not_linked_to_sources(image: Image) -> N
     packages = image.root / "opt/tidegate/lib/python3.11/site-packages"
     assert (packages / "tidegate/records.py").is_file()
     assert not list(packages.glob("*editable*"))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_file_of_the_sources_is_in_the_image(name: str, build: Callable[[str], Image]) -> None:
+    """Migrations, templates and tables of data are part of their packages, not only the modules."""
+    packages = build(name).root / "opt/tidegate/lib/python3.11/site-packages"
+    folder = IMAGES[name][0]
+    for member in MEMBERS if name == "cli" else ("shared", folder):
+        source = ROOT / member / "src"
+        for path in source.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert (packages / path.relative_to(source)).is_file(), path
 
 
 def test_the_command_line_explains_itself(build: Callable[[str], Image]) -> None:
