@@ -4,13 +4,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
 from tidegate.topics import MAX_RECORD_BYTES
 from tidegate_cli.stack.broker_kafka import NodeAddress, render, server_properties
 from tidegate_cli.stack.environment import ambient_settings, plain_environment
 from tidegate_cli.stack.folder import tail, turn_over
 from tidegate_cli.stack.graph import Step, layers, run_steps
-from tidegate_cli.stack.kafka_jars import java_version
+from tidegate_cli.stack.kafka_jars import find_java, java_version, kafka_jars
 from tidegate_cli.stack.parts import instances
 from tidegate_cli.stack.probes import LineReady
 from tidegate_cli.stack.processes import ending
@@ -79,6 +80,22 @@ def test_restart_delays_double_up_to_a_limit_and_end() -> None:
 def test_java_versions_old_and_new_are_read(text: str, version: int | None) -> None:
     """Java 8 called itself 1.8."""
     assert java_version(text) == version
+
+
+async def test_missing_java_or_maven_is_told_with_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person learns what to install, before anything is fetched."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ConfigurationError, match="needs Java 17 or later, and Maven.*no java on the PATH"):
+        await find_java()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    with pytest.raises(ConfigurationError, match=f"no java in {tmp_path / 'jdk'}"):
+        await find_java()
+    with pytest.raises(ConfigurationError, match="no mvn on the PATH"):
+        await kafka_jars(lambda _event: None, SystemClock())
 
 
 def test_a_single_node_replicates_nothing_and_three_survive_one() -> None:

@@ -47,7 +47,7 @@ async def find_java() -> str:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(str(Path(home) / "bin" / "java") if home else "java")
     if java is None:
-        raise ConfigurationError(f"{_NEEDS}; there is no java in {home or 'the PATH'}")
+        raise ConfigurationError(f"{_NEEDS}; there is no java {f'in {home}' if home else 'on the PATH'}")
     _, text = await _run(java, "-version", timeout_s=30)
     version = java_version(text)
     if version is None or version < JAVA:
