@@ -99,7 +99,7 @@ def test_pages_of_a_browser_are_told_apart(headers: dict[str, str], foreign: boo
     [
         ("Code: 60. DB::Exception: No table. (UNKNOWN_TABLE)", 60, 404, "No table. (UNKNOWN_TABLE)"),
         (
-            "Code: 27. DB::Exception: Code: 27. DB::Exception: B\n: (in file/uri /x): W. (N) (version 2). (N)",
+            "Code: 27. DB::Exception: Code: 27. DB::Exception: B\n: (in file/uri x): W. (N) (version 2). (N)",
             27,
             400,
             "B\n: W. (N)",
