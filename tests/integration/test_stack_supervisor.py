@@ -25,6 +25,7 @@ from tidegate_cli.stack.events import (
 from tidegate_cli.stack.folder import Addresses, addresses, lock_folder, release_folder
 from tidegate_cli.stack.graph import Step, run_steps
 from tidegate_cli.stack.ports import PortPool, is_free
+from tidegate_cli.stack.probes import TcpReady
 from tidegate_cli.stack.processes import StackError
 from tidegate_cli.stack.supervisor import RestartPolicy, Supervisor, supervising
 
@@ -294,3 +295,13 @@ async def test_a_pool_gives_free_ports_once_each() -> None:
         pool.take(port)
     server.close()
     await server.wait_closed()
+
+
+async def test_a_server_is_ready_when_it_listens(supervise: Supervise) -> None:
+    """A port is enough of a sign where nothing better is offered."""
+    port = PortPool().take()
+    code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
+    async with supervise() as (supervisor, _):
+        assert is_free(port)
+        await supervisor.start(child("server", code, ready=TcpReady(port)))
+        assert not is_free(port)

@@ -89,7 +89,7 @@ async def test_missing_java_or_maven_is_told_with_what_is_needed(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(ConfigurationError, match="needs Java 17 or later, and Maven.*no java on the PATH"):
+    with pytest.raises(ConfigurationError, match=r"needs Java 17 or later, and Maven.*no java on the PATH"):
         await find_java()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
     with pytest.raises(ConfigurationError, match=f"no java in {tmp_path / 'jdk'}"):
