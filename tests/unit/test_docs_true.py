@@ -90,8 +90,7 @@ def test_make_targets_exist(page: str) -> None:
 def test_commands_and_options_exist(page: str) -> None:
     """Every `tidegate …` in the documents is a command that exists, with options that it has."""
     for text in commands_in(read(page)):
-        command = text.removeprefix("docker compose run --rm cli ") if "rm cli " in text else text
-        prefixed = f"tidegate {command}" if command != text else command
+        prefixed = re.sub(r"^.*docker compose run --rm (-T )?cli ", "tidegate ", text)
         if not re.match(r"tidegate [a-z]", prefixed):
             continue
         words = shlex.split(prefixed)[1:]
