@@ -99,7 +99,8 @@ class Site:
     async def _respond(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         page = self._catalog.find(path)
         extra = None if page is not None else self._extras.get(path)
-        if request.method == "POST" and (path.startswith("/verify/") or (page and page.protection)):
+        # A form's action may be relative, and pages of a folder stand at any depth.
+        if request.method == "POST" and ("/verify/" in path or (page and page.protection)):
             return await self._answer(request)
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
