@@ -9,10 +9,10 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
-import structlog
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,44 +34,49 @@ def log_emitter(service: str, level: str = "info") -> Emit:
 
     Standard-library logging (aiokafka's, say) goes to the same place in the same form.
     """
-    threshold = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.add_log_level,
-    ]
-    structlog.configure(
-        processors=[
-            *shared,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(_JsonFormatter(service))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(max(threshold, logging.WARNING))
-    logger = structlog.get_logger().bind(service=service)
-    names: dict[type[Event], str] = {}
+    # Foreign libraries report their routine at INFO; what they warn of is worth a line.
+    root.setLevel(max(least, logging.WARNING))
+    encode = msgspec.json.Encoder().encode
+    kinds: dict[type[Event], tuple[str, str] | None] = {}
 
     def emit(event: Event) -> None:
         kind = type(event)
-        name = names.get(kind)
-        if name is None:
-            name = names[kind] = name_of(kind)
-        fields: dict[str, Any] = msgspec.structs.asdict(event)
-        getattr(logger, kind.level)(name, **{k: v for k, v in fields.items() if v is not None})
+        if kind not in kinds:
+            wanted = logging.getLevelNamesMapping()[kind.level.upper()] >= least
+            kinds[kind] = (name_of(kind), kind.level) if wanted else None
+        named = kinds[kind]
+        if named is None:
+            return
+        line: dict[str, Any] = {"timestamp": datetime.now(UTC), "level": named[1], "event": named[0]}
+        line["service"] = service
+        for field in event.__struct_fields__:
+            value = getattr(event, field)
+            if value is not None:
+                line[field] = value
+        sys.stderr.write(encode(line).decode() + "\n")
 
     return emit
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "event": "library_log",
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()

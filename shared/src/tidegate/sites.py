@@ -5,6 +5,8 @@ explicit partition murmur2(site) mod n, so that one fetcher normally owns a site
 solutions (delivery.md S1); correctness never rests on that.
 """
 
+import re
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -13,6 +15,8 @@ from tidegate.outcome import Reason
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARACTERS = 8192
+_NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f]")
+_REMEMBERED = 65_536  # a site is met again and again; its hash in Python costs more than a look-up
 
 
 def parse_url(url: str) -> SplitResult:
@@ -33,7 +37,7 @@ def parse_url(url: str) -> SplitResult:
             Reason.SCHEME_NOT_ALLOWED,
             f"URLs with the scheme {parts.scheme[:32]!r} are not fetched, only http and https.",
         )
-    if not parts.hostname or port == 0 or any(c.isspace() or ord(c) < 32 for c in url):
+    if not parts.hostname or port == 0 or _NOT_IN_A_URL.search(url):
         raise RecordError(Reason.NOT_A_URL, "This is not a URL: it names no host that could exist.")
     return parts
 
@@ -41,8 +45,11 @@ def parse_url(url: str) -> SplitResult:
 def _host(parts: SplitResult) -> str:
     host = (parts.hostname or "").rstrip(".")
     try:
-        address = ip_address(host)
+        # Only what ends in a digit or has a colon can be an address; a raised error is dear.
+        address = ip_address(host) if host[-1:].isdigit() or ":" in host else None
     except ValueError:
+        address = None
+    if address is None:
         try:
             return host.encode("idna").decode() if not host.isascii() else host
         except UnicodeError as error:
@@ -67,6 +74,7 @@ def without_credentials(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return Kafka's murmur2 partition of a key: what the Java client and aiokafka compute."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions
