@@ -20,7 +20,7 @@ from support.packaging import ROOT
 
 # How fast and where from, not what: the replay shares the machine's package cache and compiles nothing.
 OVERRIDES = {"UV_LINK_MODE": "hardlink", "UV_COMPILE_BYTECODE": "0"}
-_PASSED = ("HOME", "LANG", "TMPDIR")
+_PASSED = ("HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME")
 _PASSED_PREFIXES = ("PIP_", "UV_", "SSL_", "HTTP", "http", "NO_PROXY", "no_proxy", "REQUESTS_")
 # An absolute path in a command or a value, but for the base image's own folders.
 _ABSOLUTE = re.compile(r"(?<![\w.$}/@-])/(?!usr/|bin\b|bin/|dev/|/)(?=[\w.-])")
