@@ -95,8 +95,9 @@ def test_options_become_settings_of_the_services() -> None:
         "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
         "TIDEGATE_FETCHER__SOLVE_HOSTS": "a,b",
         "TIDEGATE_STORER__BATCH_AGE_S": "1",
+        "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S": "5",
     }
-    own = {"TIDEGATE_STORER__BATCH_AGE_S": "3"}
+    own = {"TIDEGATE_STORER__BATCH_AGE_S": "3", "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S": "9"}
     assert service_env(allow_private=False, solve=(), environment=own) == {}
 
 

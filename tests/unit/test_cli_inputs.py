@@ -109,5 +109,5 @@ def test_a_bad_job_keeps_the_id_that_it_names() -> None:
 
 def test_a_quote_is_short_and_on_one_line() -> None:
     """Garbage does not spoil the terminal."""
-    assert quote(b"a\x1b[31m\nb") == "a\\u001b[31m\\nb"
+    assert quote(b"a\x1b[31m\nb") == "a\\x1b[31m\\x0ab"
     assert len(quote(b"x" * 10_000_000)) == 61

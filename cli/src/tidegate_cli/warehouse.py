@@ -1,5 +1,6 @@
 """ClickHouse as the command line asks it: rows, streams of rows, and answers in any format, over HTTP."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -76,10 +77,16 @@ def _mapped(address: str = "") -> Iterator[None]:
     except DriverError as error:
         code = getattr(error, "code", None)
         raise ClickHouseError(
-            code if isinstance(code, int) else 0, f"ClickHouse{at}: {first_line(error)}"
+            code if isinstance(code, int) else 0, f"ClickHouse{at}: {said(error)}"
         ) from error
     except (aiohttp.ClientError, OSError) as error:
         raise ClickHouseError(0, f"ClickHouse{at} cannot be reached: {first_line(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return what the server said, without what the client puts around it."""
+    text = re.sub(r"\s*\(for url [^)]*\)$", "", first_line(error))
+    return re.sub(r"^.*?DB::Exception:\s*", "", text)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,14 +1,15 @@
 """The work of ``tidegate crawl``, with everything heavy imported."""
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import psutil
 from rich.console import Console
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import ConfigurationError
-from tidegate.settings import Settings, load
+from tidegate.settings import PREFIX, Settings, load
 
 from tidegate_cli.commands._execute import Place
 from tidegate_cli.commands._names import run_name
@@ -41,17 +42,20 @@ class CrawlArguments(msgspec.Struct, frozen=True, kw_only=True):
 async def crawl_main(arguments: CrawlArguments, place: Place) -> int:
     """Check the arguments, crawl, and return the exit code."""
     clock = SystemClock()
-    since_start_s = since_process_start_s(clock)
+    since_start_s = clock.monotonic() - place.started_s
     sources = sources_of(arguments.inputs)
     run = checked_run(arguments.run) if arguments.run is not None else run_name("crawl")
     solve = checked_hosts(arguments.solve)
     load(Settings)
     bootstrap, clickhouse_url = by_address()
+    broker = choose_broker(arguments.broker, bootstrap)
+    services = choose_services(solve, os.environ)
     place.data = data_dir(arguments.data, run)
     stack = StackOptions(
         data_dir=place.data,
-        broker=choose_broker(arguments.broker, bootstrap),
+        broker=broker,
         clickhouse_url=clickhouse_url,
+        services=services,
         env=service_env(allow_private=arguments.allow_private, solve=solve, environment=os.environ),
     )
     options = CrawlOptions(
@@ -62,14 +66,20 @@ async def crawl_main(arguments: CrawlArguments, place: Place) -> int:
         patience=Patience(timeout_s=arguments.timeout_s, stall_timeout_s=arguments.stall_timeout_s),
         since_start_s=since_start_s,
     )
-    return await run_crawl(options, clock, as_json=arguments.as_json, max_dead_share=arguments.max_dead_share)
+    return await run_crawl(
+        options, clock, place, as_json=arguments.as_json, max_dead_share=arguments.max_dead_share
+    )
 
 
-async def run_crawl(options: CrawlOptions, clock: Clock, *, as_json: bool, max_dead_share: float) -> int:
+async def run_crawl(
+    options: CrawlOptions, clock: Clock, place: Place, *, as_json: bool, max_dead_share: float
+) -> int:
     """Crawl with a display, print the report, and return its exit code."""
     console = Console(stderr=True)
 
     def print_report(report: Report) -> None:
+        # From here on Ctrl-C is the way to end a stack that is kept, and the result stands.
+        place.when_interrupted = report.exit_code(max_dead_share)
         if as_json:
             print(report.to_json(), flush=True)  # noqa: T201 -- the report is the command's output
             return
@@ -82,10 +92,33 @@ async def run_crawl(options: CrawlOptions, clock: Clock, *, as_json: bool, max_d
 
 def query_hint(options: CrawlOptions) -> str:
     """Return a command that shows rows of this run."""
-    where = "" if options.stack.clickhouse_url else f" --data {options.stack.data_dir}"
+    folder, address = options.stack.data_dir, options.stack.clickhouse_url
+    where = "" if address else f" --data {shlex.quote(str(folder))}"
+    # A folder that was made for this run holds nothing else.
+    alone = not address and folder.name == folder_name(options.run)
     run = options.run.replace("'", "\\'")
-    query = f"SELECT url, status, title FROM pages WHERE run = '{run}' LIMIT 10"  # noqa: S608 -- shown, not run
+    only = "" if alone else f" WHERE run = '{run}'"
+    query = f"SELECT url, status, title FROM pages{only} LIMIT 10"  # noqa: S608 -- shown, not run
     return f'tidegate sql{where} "{query}"'
+
+
+def choose_services(
+    solve: tuple[str, ...], environment: Mapping[str, str], *, simulated: bool = False
+) -> tuple[tuple[str, int], ...]:
+    """Return the services to start: the solver only where solving is allowed somewhere.
+
+    Raises ConfigurationError where it is, and no account at a solving service is known.
+    """
+    if not solve and not environment.get(f"{PREFIX}FETCHER__SOLVE_HOSTS"):
+        return (("fetcher", 1), ("storer", 1))
+    keys = (f"{PREFIX}SOLVER__API_KEY", f"{PREFIX}SOLVER__API_KEY_FILE")
+    if not simulated and not any(environment.get(key) for key in keys):
+        raise ConfigurationError(
+            f"Solving needs an account at a solving service: set {keys[0]} (and {PREFIX}SOLVER__PROVIDER). "
+            f"To try it without one, run `tidegate simulator --port 8400`, set {PREFIX}SOLVER__BASE_URL="
+            f"http://127.0.0.1:8400 and any key."
+        )
+    return (("fetcher", 1), ("solver", 1), ("storer", 1))
 
 
 def choose_broker(chosen: str | None, bootstrap: str | None) -> str:
@@ -127,8 +160,3 @@ def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
         if "/" in host:
             raise ConfigurationError(f"--solve takes a host such as example.com, not {host!r}.")
     return split
-
-
-def since_process_start_s(clock: Clock) -> float:
-    """Return how long this process has run, in seconds: what a person has waited already."""
-    return max(0.0, clock.wall_ms() / 1000 - psutil.Process().create_time())

@@ -12,7 +12,7 @@ from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
 from tidegate.records import ChallengeKind
 
-from tidegate_cli.commands._crawl import choose_broker, data_dir, run_crawl, since_process_start_s
+from tidegate_cli.commands._crawl import choose_broker, data_dir, run_crawl
 from tidegate_cli.commands._execute import Place
 from tidegate_cli.commands._names import run_name
 from tidegate_cli.crawl.demo_check import Served, check_bodies, choose
@@ -42,14 +42,15 @@ async def demo_main(
 ) -> int:
     """Start everything, crawl the demo site, compare the bodies, and return the exit code."""
     clock = SystemClock()
-    since_start_s = since_process_start_s(clock)
+    since_start_s = clock.monotonic() - place.started_s
     run = run_name("demo")
     bootstrap, clickhouse_url = by_address()
+    chosen_broker = choose_broker(broker, bootstrap)
     place.data = data_dir(data, run)
     demo_port = PortPool().take()
     stack = StackOptions(
         data_dir=place.data,
-        broker=choose_broker(broker, bootstrap),
+        broker=chosen_broker,
         clickhouse_url=clickhouse_url,
         env=service_env(allow_private=True, solve=(f"{HOST}:{demo_port}",), environment=os.environ),
         simulator=True,
@@ -66,7 +67,7 @@ async def demo_main(
         patience=Patience(timeout_s=timeout_s),
         since_start_s=since_start_s,
     )
-    return await run_crawl(options, clock, as_json=as_json, max_dead_share=_MAX_DEAD_SHARE)
+    return await run_crawl(options, clock, place, as_json=as_json, max_dead_share=_MAX_DEAD_SHARE)
 
 
 class _Demo:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,11 +13,16 @@ from tidegate_cli.exits import Exit, code_of
 
 
 class Place:
-    """Where a command keeps its data; set by the command as soon as it is known, for the messages."""
+    """What a command knows about itself as it goes on, for the way it ends.
+
+    ``data`` is the folder where its data is. ``when_interrupted`` is the exit code after Ctrl-C: not 130
+    where that is how the command is meant to end.
+    """
 
     def __init__(self) -> None:
         self.data: Path | None = None
-        self.quiet = False
+        self.when_interrupted = Exit.INTERRUPTED
+        self.started_s = time.monotonic()  # noqa: TID251 -- the first moment there is; a clock comes later
 
 
 def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
@@ -30,10 +36,9 @@ def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
     try:
         code = _run(start, place)
     except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-        _say(_interrupted(place))
-    except SystemExit:
-        raise
+        code = place.when_interrupted
+        if code is Exit.INTERRUPTED:
+            _say(_interrupted(place), newline=True)
     except BaseExceptionGroup as group:
         code = _failed(_leaf(group), place)
     except Exception as error:  # noqa: BLE001 -- the last place there is
@@ -75,16 +80,17 @@ def _failed(error: BaseException, place: Place) -> int:
 
 
 def _interrupted(place: Place) -> str:
-    if place.data is None or place.quiet:
-        return "Interrupted."
+    if place.data is None:
+        return "interrupted."
     return (
-        f"Interrupted. What has arrived is in {place.data}; "
+        f"interrupted. What has arrived is in {place.data}; "
         f"look at it with: tidegate sql --data {place.data} 'SELECT …'"
     )
 
 
-def _say(text: str) -> None:
-    print(f"tidegate: {text}" if not text.startswith("Interrupted") else f"\n{text}", file=sys.stderr)  # noqa: T201 -- the terminal is the interface
+def _say(text: str, *, newline: bool = False) -> None:
+    """Print a sentence on standard error; on a line of its own after the terminal's ``^C``."""
+    sys.stderr.write(("\n" if newline else "") + f"tidegate: {text}\n")
 
 
 def exec_module(module: str, arguments: list[str]) -> NoReturn:

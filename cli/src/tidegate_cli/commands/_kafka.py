@@ -8,12 +8,13 @@ from tidegate.clock import SystemClock
 
 from tidegate_cli.commands._execute import Place
 from tidegate_cli.crawl.display import Display
+from tidegate_cli.exits import Exit
 from tidegate_cli.stack.broker_kafka import LocalKafka
 
 
 async def kafka_main(*, nodes: int, port: int, data: Path, place: Place) -> int:
     """Start Apache Kafka, say where it is, and wait to be interrupted."""
-    place.quiet = True
+    place.when_interrupted = Exit.OK
     clock = SystemClock()
     with Display(Console(stderr=True), clock) as display:
         kafka = LocalKafka(data, emit=display.stack_event, nodes=nodes, port=port)

@@ -43,7 +43,7 @@ async def sql_main(*, query: str, output_format: str | None, data: Path | None) 
         if not installation.reachable:
             assert installation.data is not None
             console = Console(stderr=True)
-            if data is None:
+            if data is None and console.is_terminal:
                 console.print(f"[dim]Asking {installation.data}[/]", highlight=False)
             url = await stack.enter_async_context(
                 clickhouse_on(installation.data, lambda _: None, SystemClock())

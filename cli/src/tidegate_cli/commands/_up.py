@@ -8,10 +8,11 @@ from rich.console import Console
 from tidegate.clock import SystemClock
 from tidegate.settings import Settings, load
 
-from tidegate_cli.commands._crawl import checked_hosts, choose_broker, data_dir
+from tidegate_cli.commands._crawl import checked_hosts, choose_broker, choose_services, data_dir
 from tidegate_cli.commands._execute import Place
 from tidegate_cli.crawl.display import Display
 from tidegate_cli.crawl.session import service_env
+from tidegate_cli.exits import Exit
 from tidegate_cli.installation import by_address, mark_latest
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.ports import HOST, PortPool
@@ -40,11 +41,13 @@ async def up_main(
         data_dir=place.data,
         broker=choose_broker(broker, bootstrap),
         clickhouse_url=clickhouse_url,
+        services=choose_services(hosts, os.environ, simulated=simulator or demo_site),
         env=service_env(allow_private=allow_private or demo_site, solve=hosts, environment=os.environ),
         simulator=simulator or demo_site,
         demo_site=demo_site,
         demo_port=demo_port,
     )
+    place.when_interrupted = Exit.OK
     with Display(Console(stderr=True), clock) as display:
         async with running_stack(options, display.stack_event, clock=clock) as stack:
             display.pause()

@@ -6,7 +6,6 @@ explicit id, so that each can be asked for by name at the end.
 """
 
 import hashlib
-import json
 from typing import TypeVar
 
 import msgspec
@@ -141,5 +140,6 @@ def _as_it_is(text: bytes, *, run: str, identity: str, lane: Lane, problem: str,
 
 def quote(text: bytes, limit: int = 60) -> str:
     """Return the beginning of a line for a message, on one line and without control characters."""
-    head = json.dumps(text[: limit * 4].decode(errors="replace"), ensure_ascii=False)[1:-1][:limit]
-    return head if len(text) <= limit else f"{head}…"
+    head = text[: limit * 4].decode(errors="replace")[:limit]
+    shown = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in head)
+    return shown if len(text) <= limit else f"{shown}…"

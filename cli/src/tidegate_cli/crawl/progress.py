@@ -85,11 +85,11 @@ class Progress:
 def next_poll_s(query_s: float, *, first_page_seen: bool) -> float:
     """Return how long to wait between two looks at ClickHouse.
 
-    At most once a second, and never more than a tenth of the time in queries; more often only until the
+    At most once a second, and never more than a fifth of the time in queries; more often only until the
     first page is there, while the tables are as good as empty.
     """
-    least = 1.0 if first_page_seen else 0.2
-    return min(max(least, 10 * query_s), 15.0)
+    wait_s = max(1.0, 4 * query_s) if first_page_seen else max(0.2, query_s)
+    return min(wait_s, 15.0)
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,9 +68,9 @@ def service_env(
         env["TIDEGATE_FETCHER__ALLOW_PRIVATE"] = "true"
     if solve:
         env["TIDEGATE_FETCHER__SOLVE_HOSTS"] = ",".join(solve)
-    if "TIDEGATE_STORER__BATCH_AGE_S" not in environment:
-        env["TIDEGATE_STORER__BATCH_AGE_S"] = "1"
-    return env
+    # Rows are shown soon, and Ctrl-C does not wait long for a site that does not answer.
+    ours = {"TIDEGATE_STORER__BATCH_AGE_S": "1", "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S": "5"}
+    return env | {name: value for name, value in ours.items() if name not in environment}
 
 
 async def crawl(
@@ -86,7 +86,6 @@ async def crawl(
     options.folder.mkdir(parents=True, exist_ok=True)
     sources = options.sources
     if options.stack.broker == "embedded" and options.prepare is None:
-        display.status("Measuring the input")
         sources = await asyncio.to_thread(spool, sources, options.folder)
         refuse_beyond(await asyncio.to_thread(measure, sources, exceeds))
     async with running_stack(options.stack, display.stack_event, clock=clock) as stack:

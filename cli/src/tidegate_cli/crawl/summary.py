@@ -44,13 +44,12 @@ def _rows(report: Report) -> list[tuple[str, str]]:
         ("CAPTCHAs", f"{report.captchas:,} met, {report.solved:,} solved" + _by(report.solved_by_kind)),
         ("cost", f"${report.cost:,.4f}"),
         ("dead letters", f"{report.dead_letters:,}" + _by(report.dead_letters_by_reason)),
-        ("lost, twice", f"{report.lost:,}, {report.duplicates:,}"),
+        ("every id", f"{report.lost:,} lost, {report.duplicates:,} duplicates, {report.invented:,} invented"),
         ("time", f"{report.seconds:,.1f} s, {report.pages_per_second:,.1f} pages/s" + _first(report)),
     ]
     if report.checks is not None:
         checks = report.checks
         rows.append(("bodies", f"{checks.bodies_checked:,} compared, {checks.bodies_differing:,} differ"))
-    rows.append(("data", report.data or report.database))
     return [(name, escape(value)) for name, value in rows]
 
 
