@@ -82,7 +82,7 @@ def test_a_locked_list_holds_what_its_member_asks_for(name: str) -> None:
     pending = [f"tidegate-{name}"]
     while pending:
         for dependency in project(folders[pending.pop()]).get("dependencies", []):
-            package = re.split(r"[\[<>=!~ ;]", dependency)[0].lower()
+            package = re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ;]", dependency)[0]).lower()
             if package in own:
                 pending.append(package)
             else:
