@@ -16,7 +16,7 @@ from tidegate.outcome import Reason
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARACTERS = 8192
 _NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f]")
-_REMEMBERED = 65_536  # a site is met again and again; its hash in Python costs more than a look-up
+_REMEMBERED = 8192  # sites that are met again and again: a look-up is cheaper than parsing or hashing
 
 
 def parse_url(url: str) -> SplitResult:
@@ -27,7 +27,6 @@ def parse_url(url: str) -> SplitResult:
         )
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError as error:
         raise RecordError(Reason.NOT_A_URL, f"This is not a URL: {error}.") from error
     if not parts.scheme:
@@ -37,19 +36,37 @@ def parse_url(url: str) -> SplitResult:
             Reason.SCHEME_NOT_ALLOWED,
             f"URLs with the scheme {parts.scheme[:32]!r} are not fetched, only http and https.",
         )
-    if not parts.hostname or port == 0 or _NOT_IN_A_URL.search(url):
+    if _NOT_IN_A_URL.search(url):
         raise RecordError(Reason.NOT_A_URL, "This is not a URL: it names no host that could exist.")
+    _site(parts.scheme, parts.netloc)
     return parts
 
 
-def _host(parts: SplitResult) -> str:
-    host = (parts.hostname or "").rstrip(".")
+def site_of(url: str) -> str:
+    """Return the site of a URL. Raises RecordError where it is no URL that may be fetched."""
+    parts = parse_url(url)
+    return _site(parts.scheme, parts.netloc)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _site(scheme: str, netloc: str) -> str:
+    """Return the site of an authority. Remembered, because URLs come in thousands of one host."""
+    parts = SplitResult(scheme, netloc, "", "", "")
     try:
-        # Only what ends in a digit or has a colon can be an address; a raised error is dear.
-        address = ip_address(host) if host[-1:].isdigit() or ":" in host else None
+        port = parts.port
+    except ValueError as error:
+        raise RecordError(Reason.NOT_A_URL, f"This is not a URL: {error}.") from error
+    name = (parts.hostname or "").rstrip(".")
+    if not name or port == 0:
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL: it names no host that could exist.")
+    host = _host(name)
+    return host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
+
+
+def _host(host: str) -> str:
+    try:
+        address = ip_address(host)
     except ValueError:
-        address = None
-    if address is None:
         try:
             return host.encode("idna").decode() if not host.isascii() else host
         except UnicodeError as error:
@@ -57,15 +74,6 @@ def _host(parts: SplitResult) -> str:
                 Reason.NOT_A_URL, "This is not a URL: its host name cannot be encoded."
             ) from error
     return f"[{address}]" if address.version == 6 else str(address)
-
-
-def site_of(url: str) -> str:
-    """Return the site of a URL. Raises RecordError where it is no URL that may be fetched."""
-    parts = parse_url(url)
-    host = _host(parts)
-    if parts.port in (None, _DEFAULT_PORTS[parts.scheme]):
-        return host
-    return f"{host}:{parts.port}"
 
 
 def without_credentials(url: str) -> str:
