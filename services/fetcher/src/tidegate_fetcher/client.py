@@ -105,13 +105,15 @@ class HttpClient:
         for hop in range(self._max_redirects + 1):
             url = canonical(url)
             self._judge(url, request.proxy, hop)
-            sent = headers.copy()
-            if url.origin() == origin:
-                sent.update(request.private)
+            sent = headers
             now_ms = self._broker_clock.now_ms()
             cookie = cookies.header_for(jar, url, now_ms)
-            if cookie is not None:
-                sent["Cookie"] = cookie
+            if cookie is not None or request.private or route.credentials is not None:
+                sent = headers.copy()
+                if url.origin() == origin:
+                    sent.update(request.private)
+                if cookie is not None:
+                    sent["Cookie"] = cookie
             answer = await self._ask(route, method, url, sent, body)
             jar = cookies.stored(jar, url, answer.headers.getall("Set-Cookie", []), now_ms)
             if answer.target is None:

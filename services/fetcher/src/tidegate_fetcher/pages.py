@@ -21,22 +21,25 @@ from yarl import URL
 from tidegate_fetcher.exchange import Headers, Response
 
 # What is kept of a response's headers; cookies never.
-_KEPT = (
-    "Cache-Control",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Type",
-    "Date",
-    "ETag",
-    "Expires",
-    "Last-Modified",
-    "Link",
-    "Location",
-    "Retry-After",
-    "Server",
-    "Vary",
-    "X-Robots-Tag",
-)
+_KEPT = {
+    name.lower(): name
+    for name in (
+        "Cache-Control",
+        "Content-Encoding",
+        "Content-Language",
+        "Content-Type",
+        "Date",
+        "ETag",
+        "Expires",
+        "Last-Modified",
+        "Link",
+        "Location",
+        "Retry-After",
+        "Server",
+        "Vary",
+        "X-Robots-Tag",
+    )
+}
 _MAX_HEADER_CHARACTERS = 1024
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:\-]{1,40})""", re.IGNORECASE)
 
@@ -55,7 +58,7 @@ class PageWriter:
         The URL is stored as the job spelt it, so that rows can be joined with what was submitted;
         ``requested`` is the same as it went out.
         """
-        url = without_credentials(task.url)
+        url = without_credentials(task.url) if "@" in task.url or "#" in task.url else task.url
         content_type = response.content_type
         charset = _CHARSET.search(content_type)
         meta = PageMeta(
@@ -84,10 +87,10 @@ class PageWriter:
 def kept(headers: Headers) -> dict[str, str]:
     """Return the response headers that are stored, under their canonical names."""
     found: dict[str, str] = {}
-    for name in _KEPT:
-        value = headers.get(name)
-        if value is not None:
-            found[name] = value[:_MAX_HEADER_CHARACTERS]
+    for name, value in headers.items():
+        canonical = _KEPT.get(name.lower())
+        if canonical is not None and canonical not in found:
+            found[canonical] = value[:_MAX_HEADER_CHARACTERS]
     if "Location" in found:
         found["Location"] = _clean(found["Location"])
     return found
