@@ -72,6 +72,7 @@ class UrlJob(msgspec.Struct, frozen=True, kw_only=True):
     ``max_solve_cost`` is in US dollars. ``metadata`` is passed through untouched to the page row.
     """
 
+    version: int = VERSION
     url: str
     id: str | None = None
     run: str = DEFAULT_RUN

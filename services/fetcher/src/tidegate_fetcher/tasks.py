@@ -56,11 +56,7 @@ Task = FetchTask | ResumeTask
 
 
 class _Strict(UrlJob, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    version: int = records.VERSION
-
-
-class _Lenient(UrlJob, frozen=True, kw_only=True):
-    version: int = records.VERSION
+    pass
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -69,7 +65,7 @@ class _Identity(msgspec.Struct, frozen=True):
 
 
 _STRICT = records.decoder(_Strict)
-_LENIENT = records.decoder(_Lenient)
+_LENIENT = records.decoder(UrlJob)
 _IDENTITY = records.decoder(_Identity)
 _SOLUTION = records.decoder(CaptchaSolution)
 _UNKNOWN = re.compile(r"unknown field `([^`]{1,64})`")
@@ -140,7 +136,7 @@ def _read_json(record: Inbound, text: bytes, state: JobState | None) -> tuple[Ur
     unknown = None
     try:
         try:
-            job: _Strict | _Lenient = _STRICT.decode(text)
+            job: UrlJob = _STRICT.decode(text)
         except msgspec.ValidationError as error:
             match = _UNKNOWN.search(str(error))
             if match is None:
