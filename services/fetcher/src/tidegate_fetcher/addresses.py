@@ -53,6 +53,7 @@ class AddressRules:
         self._denied = tuple(ip_network(text) for text in denied)
         # A crawl connects to few addresses many times; a kept verdict costs a dictionary look-up.
         self.refusal = lru_cache(maxsize=4096)(self._judge)
+        self.refusal_of_host = lru_cache(maxsize=4096)(self._judge_host)
 
     def _judge(self, text: str) -> str | None:
         """Return why the address ``text`` is refused, in words that end a sentence; None admits it."""
@@ -71,10 +72,10 @@ class AddressRules:
         public = address.is_global and (address.version == 4 or _within(address, _PUBLIC_IPV6))
         return None if public else "not a public address"
 
-    def refusal_of_host(self, host: str) -> str | None:
-        """Judge a host that a proxy will resolve: literals and names of this machine; None admits it.
+    def _judge_host(self, host: str) -> str | None:
+        """Judge a host before it is resolved: addresses and names of this machine; None admits it.
 
-        The proxy itself must refuse the rest; this end cannot know what it resolves.
+        What other names resolve to is judged at the connect, or by the proxy that resolves them.
         """
         if self._allow_private and host.rstrip(".").lower() == "localhost":
             return None

@@ -71,7 +71,6 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             detector=Detector(signatures.load()),
             challenges=Challenges(
                 policy,
-                context.broker_clock,
                 max_solves=settings.max_solves_per_job,
                 lifetime_s=settings.captcha_lifetime_s,
                 retries=PLAN.retries,

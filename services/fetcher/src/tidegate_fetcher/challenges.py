@@ -5,7 +5,6 @@ many times a job. Whatever else it is, it costs nothing.
 """
 
 import msgspec
-from tidegate.clock import BrokerClock
 from tidegate.consume.retries import RetryPolicy
 from tidegate.consume.service import Work
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
@@ -45,14 +44,12 @@ class Challenges:
     def __init__(
         self,
         policy: Policy,
-        broker_clock: BrokerClock,
         *,
         max_solves: int,
         lifetime_s: float,
         retries: RetryPolicy,
     ) -> None:
         self._policy = policy
-        self._broker_clock = broker_clock
         self._max_solves = max_solves
         self._lifetime_s = lifetime_s
         self._retries = retries
@@ -66,8 +63,9 @@ class Challenges:
         user_agent: str,
         *,
         resumed: bool,
+        now_ms: int,
     ) -> Outcome:
-        """Return the request to the solver, or why there is none."""
+        """Return the request to the solver, or why there is none. ``now_ms`` is the broker's clock."""
         state = work.job.state
         refusal = self._policy.solve_refusal(response.url)
         form = challenge.form
@@ -88,7 +86,19 @@ class Challenges:
         exhausted = self._exhausted(state, job)
         if exhausted is not None:
             return self._dead(state, Reason.RETRIES_EXHAUSTED, exhausted, response)
-        return Done((self._request(work, job, challenge, response, user_agent, resumed=resumed),))
+        age_s = (now_ms - state.accepted_at_ms) / 1000
+        state = _next_round(state, resumed=resumed)
+        request = CaptchaRequest(
+            request_id=request_id(state),
+            challenge=challenge,
+            identity=Identity(user_agent=user_agent, cookies=response.jar),
+            lifetime_s=max(0.0, min(self._lifetime_s, job.deadline - age_s)),
+            route=job.route,
+            max_cost=job.max_solve_cost,
+            original=work.job.original,
+            state=state,
+        )
+        return Done((Outgoing(topic=Topic.CAPTCHA_REQUESTS, site=state.site, value=encode(request)),))
 
     def unsolved(self, work: Work[Task], job: UrlJob, solution: CaptchaSolution) -> Outcome:
         """Return what becomes of a job whose challenge the solver did not open."""
@@ -125,36 +135,6 @@ class Challenges:
             return f"The job was tried {self._retries.total + 1} times over all error classes."
         return None
 
-    def _request(
-        self,
-        work: Work[Task],
-        job: UrlJob,
-        challenge: Challenge,
-        response: Response,
-        user_agent: str,
-        *,
-        resumed: bool,
-    ) -> Outgoing:
-        """Return the captcha request, with the whole job and who met the challenge (C1).
-
-        A new round has a new hop and so a new request id; a redo of the same record has the same (M4).
-        """
-        state = work.job.state
-        attempts = {**state.attempts, ErrorClass.CHALLENGE: state.attempts.get(ErrorClass.CHALLENGE, 0) + 1}
-        state = msgspec.structs.replace(state, attempts=attempts, hop=state.hop + (1 if resumed else 0))
-        age_s = (self._broker_clock.now_ms() - state.accepted_at_ms) / 1000
-        request = CaptchaRequest(
-            request_id=request_id(state),
-            challenge=challenge,
-            identity=Identity(user_agent=user_agent, cookies=response.jar),
-            lifetime_s=max(0.0, min(self._lifetime_s, job.deadline - age_s)),
-            route=job.route,
-            max_cost=job.max_solve_cost,
-            original=work.job.original,
-            state=state,
-        )
-        return Outgoing(topic=Topic.CAPTCHA_REQUESTS, site=state.site, value=encode(request))
-
     @staticmethod
     def _dead(state: JobState, reason: Reason, message: str, response: Response | None = None) -> Dead:
         return Dead(
@@ -165,6 +145,15 @@ class Challenges:
             final_url=None if response is None else without_credentials(str(response.url)),
             state=state,
         )
+
+
+def _next_round(state: JobState, *, resumed: bool) -> JobState:
+    """Return the state that a captcha request carries: one challenge more is counted.
+
+    A new round has a new hop and so a new request id; a redo of the same record has the same (M4).
+    """
+    attempts = {**state.attempts, ErrorClass.CHALLENGE: state.attempts.get(ErrorClass.CHALLENGE, 0) + 1}
+    return msgspec.structs.replace(state, attempts=attempts, hop=state.hop + (1 if resumed else 0))
 
 
 def _unspent(state: JobState) -> JobState:

@@ -104,7 +104,7 @@ class HttpClient:
         origin = url.origin()
         for hop in range(self._max_redirects + 1):
             url = canonical(url)
-            self._judge(url, request.proxy, hop)
+            self._judge(url, hop)
             sent = headers
             now_ms = self._broker_clock.now_ms()
             cookie = cookies.header_for(jar, url, now_ms)
@@ -184,17 +184,19 @@ class HttpClient:
             proxy_headers=proxy_headers,
         )
 
-    def _judge(self, url: URL, proxy: str | None, hop: int) -> None:
-        """Refuse a target by its scheme and port, and behind a proxy by what its host spells out."""
-        refusal = self._policy.refusal(url)
+    def _judge(self, url: URL, hop: int) -> None:
+        """Refuse a target by what its host spells out, by its scheme and by its port.
+
+        The address of a name is judged when it is connected to; behind a proxy only the proxy could.
+        """
         where = "A redirect was refused: " if hop else ""
+        what = self._addresses.refusal_of_host(url.raw_host or "")
+        if what is not None:
+            sentence = f"{where}The address of {url.raw_host} is {what}, which is not connected to."
+            raise RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
+        refusal = self._policy.refusal(url)
         if refusal is not None:
             raise RefusedError(refusal.reason, where + refusal.message, url=url)
-        if proxy is not None:
-            what = self._addresses.refusal_of_host(url.raw_host or "")
-            if what is not None:
-                sentence = f"{where}The address of {url.raw_host} is {what}, which is not fetched."
-                raise RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
 
     async def _read(self, answer: aiohttp.ClientResponse, method: str, url: URL) -> tuple[bytes, int]:
         """Return the decoded body and its size on the wire."""

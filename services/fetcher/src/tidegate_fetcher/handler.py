@@ -197,14 +197,16 @@ class Fetcher:
         self, work: Work[Task], job: UrlJob, url: URL, request: Request, response: Response, *, resumed: bool
     ) -> Outcome:
         """Return the outcome of an answer: a challenge, a failure, or the page."""
+        now_ms = self._broker_clock.now_ms()
         challenge = self._detect(response)
         if challenge is not None:
             user_agent = request.headers.get("User-Agent", self._user_agent)
-            return self._challenges.met(work, job, challenge, response, user_agent, resumed=resumed)
+            return self._challenges.met(
+                work, job, challenge, response, user_agent, resumed=resumed, now_ms=now_ms
+            )
         failed = classify.failure(response, job.max_retries, work.job.state)
         if failed is not None:
             return failed
-        now_ms = self._broker_clock.now_ms()
         return Done((self._writer.page(work.job, job, response, url, fetched_at_ms=now_ms),))
 
     def _detect(self, response: Response) -> Challenge | None:

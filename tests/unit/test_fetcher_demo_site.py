@@ -1,0 +1,45 @@
+"""The demo site's pages, by another hand than the fixtures: its gates are challenges, its forms are not."""
+
+from random import Random
+
+import pytest
+from tidegate.records import ChallengeKind
+from tidegate_cli.demo_site.challenges import LAYOUTS, ChallengePages, sitekeys, template
+from tidegate_cli.demo_site.gate import Issued
+from tidegate_fetcher import signatures
+from tidegate_fetcher.detection import Detector
+from yarl import URL
+
+DETECTOR = Detector(signatures.load())
+URL_OF_PAGE = URL("http://127.0.0.1:8000/doc/json.html?v=7")
+ISSUED = Issued("session", "nonce-1", '/doc/json.html?v=7&v=1;"ab"<ok>')
+
+
+@pytest.mark.parametrize("kind", list(ChallengeKind))
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: int) -> None:
+    """Kind, sitekey and every hidden field, unescaped, whatever the status."""
+    keys = sitekeys(Random(1))
+    body = ChallengePages(keys).render(kind, "/doc/json.html?v=7", "127.0.0.1", ISSUED)
+    found = DETECTOR.detect(body, status=status, content_type="text/html; charset=utf-8", url=URL_OF_PAGE)
+    assert found is not None
+    assert (found.kind, found.params["sitekey"]) == (kind, keys[kind])
+    assert found.form is not None
+    layout = LAYOUTS[kind]
+    fields = dict(found.form.fields)
+    assert fields[layout.nonce_field] == "nonce-1"
+    assert fields[layout.path_field] == "/doc/json.html?v=7"
+    assert fields[layout.state_field] == '/doc/json.html?v=7&v=1;"ab"<ok>'
+    assert layout.token_field in found.form.token_fields
+
+
+@pytest.mark.parametrize("name", ["about-captchas", "comments", "contact", "login"])
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_page_that_carries_or_describes_a_widget_is_a_page(name: str, status: int) -> None:
+    """Forms for people and a text about CAPTCHAs, with the site's frame around them."""
+    keys = {kind.value: key for kind, key in sitekeys(Random(1)).items()}
+    keys["recaptcha"] = keys[ChallengeKind.RECAPTCHA_V2]
+    main = template(f"{name}.html").safe_substitute(keys)
+    page = template("frame.html").substitute(title=name, head="", main=main, links="")
+    found = DETECTOR.detect(page.encode(), status=status, content_type="text/html", url=URL_OF_PAGE)
+    assert found is None

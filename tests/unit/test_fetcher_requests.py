@@ -1,0 +1,69 @@
+"""Requests are made as jobs say, and a form is filled as a browser would fill it."""
+
+import pytest
+from support.fetcher import fetcher, inbound, job
+from tidegate.errors import ConfigurationError
+from tidegate.records import ChallengeForm
+from tidegate_fetcher import requests, tasks
+from tidegate_fetcher.addresses import canonical
+from tidegate_fetcher.exchange import Request
+from yarl import URL
+
+
+def request_of_job(**fields: object) -> Request:
+    """Return the request of a job."""
+    task = tasks.read(inbound(job("https://ann:s3cret@shop.example/a#x", **fields)), 1000).payload
+    return requests.of_job(task.job, task.url, "ua/1")
+
+
+def test_secrets_are_kept_apart_from_other_headers() -> None:
+    """Authorization, keys and cookies are what only the job's own origin sees."""
+    request = request_of_job(
+        headers={"authorization": "Bearer t", "X-Api-Key": "k", "Cookie": "a=1", "X": "1"}
+    )
+    assert dict(request.private) == {"authorization": "Bearer t", "X-Api-Key": "k"}
+    assert [(cookie.name, cookie.domain) for cookie in request.jar] == [("a", "shop.example")]
+    assert "Cookie" not in request.headers
+    assert request.headers["X"] == "1"
+    assert str(request.url) == "https://shop.example/a"
+
+
+def test_the_urls_credentials_are_basic_authorization() -> None:
+    """They leave the URL, and never overrule a header of the job's."""
+    assert request_of_job().private["Authorization"] == "Basic YW5uOnMzY3JldA=="
+
+
+def test_a_token_fills_its_fields_where_they_stand_or_is_added() -> None:
+    """Page order is kept; every name that takes the token gets it, present or not."""
+    form = ChallengeForm(
+        action="https://shop.example/v",
+        method="POST",
+        fields=(("a", "1"), ("t1", ""), ("b", "2"), ("t1", "old")),
+        token_fields=("t1", "t2"),
+    )
+    assert requests.filled(form, "T") == [("a", "1"), ("t1", "T"), ("b", "2"), ("t1", "T"), ("t2", "T")]
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("http://127.1:81/x", "http://127.0.0.1:81/x"),
+        ("http://0xa9fea9fe/", "http://169.254.169.254/"),
+        ("http://2130706433/", "http://127.0.0.1/"),
+        ("http://127.0.0.1/", "http://127.0.0.1/"),
+        ("http://[::1]/", "http://[::1]/"),
+        ("http://facade/", "http://facade/"),
+        ("http://a1.example.de/", "http://a1.example.de/"),
+        ("http://999.1.1.1/", "http://999.1.1.1/"),
+    ],
+)
+def test_numbers_are_written_out_as_addresses(url: str, written: str) -> None:
+    """As browsers do, so that every later judgement sees the address."""
+    assert canonical(URL(url)) == URL(written)
+
+
+async def test_time_outs_that_cannot_fit_are_refused_at_the_start() -> None:
+    """Two requests and a wait must end before the handler's deadline does."""
+    with pytest.raises(ConfigurationError, match="TOTAL_TIMEOUT_S"):
+        async with fetcher(total_timeout_s=60):
+            pass
