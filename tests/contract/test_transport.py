@@ -94,7 +94,9 @@ async def broker(which: tuple[str, str], topic_prefix: str) -> AsyncIterator[Bro
     sink = KafkaSink(kafka, clock=clock, broker_clock=BrokerClock(clock), emit=lambda _: None)
     await sink.start(PARTITIONS)
     real = Broker(
-        lambda: KafkaSource(kafka, group="g", topics=["urls"], fetch_bytes=1 << 20, drain_deadline_s=2.0),
+        lambda: KafkaSource(
+            kafka, group="g", topics=["urls"], fetch_bytes=1 << 20, drain_deadline_s=2.0, clock=clock
+        ),
         sink,
         KafkaReader(kafka),
     )

@@ -119,7 +119,8 @@ class Harness:
         finally:
             task.cancel()
             await asyncio.wait([task])
-            self.broker.groups[self.source.group].remove(self.source)
+            if self.source in self.broker.groups[self.source.group]:
+                self.broker.groups[self.source.group].remove(self.source)
 
     def events_of(self, kind: type[Event]) -> list[Event]:
         """Return the events of one kind."""

@@ -142,6 +142,7 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
                     topics=plan.all_topics,
                     fetch_bytes=settings.runtime.fetch_bytes,
                     drain_deadline_s=settings.runtime.drain_deadline_s,
+                    clock=clock,
                 ),
                 sink=sink,
                 settings=settings.runtime,

@@ -392,7 +392,7 @@ def body_hash(body: bytes) -> str:
 
 
 def stray_job(record: Inbound, site: str = "") -> Job:
-    """Return a job for a record that could not be read, so that even garbage has one outcome."""
+    """Return a job made of where a record stands, for one that carries no job."""
     origin = origin_of(record)
     state = JobState(
         run=DEFAULT_RUN,
@@ -402,3 +402,15 @@ def stray_job(record: Inbound, site: str = "") -> Job:
         accepted_at_ms=record.timestamp_ms,
     )
     return Job(record.value, state)
+
+
+def unread_job(record: Inbound) -> Job:
+    """Return the job of a record that could not be read, so that even garbage has one outcome.
+
+    By the state in its header, where that is whole.
+    """
+    try:
+        state = job_state(record.headers)
+    except RecordError:
+        state = None
+    return stray_job(record) if state is None else Job(record.value, state)

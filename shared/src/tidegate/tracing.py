@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
+from tidegate.outcome import Outgoing
 from tidegate.records import HEADER_TRACE, Inbound
 from tidegate.settings import TelemetrySettings
 
@@ -104,6 +106,14 @@ def parse_traceparent(headers: Mapping[str, bytes]) -> SpanContext | None:
     except ValueError:
         return None
     return context if context.is_valid else None
+
+
+def traced(outgoing: Outgoing, trace: bytes | None) -> Outgoing:
+    """Give a record its trace context: replaced, never a second one."""
+    if trace is None:
+        return outgoing
+    headers = tuple(header for header in outgoing.headers if header[0] != HEADER_TRACE)
+    return msgspec.structs.replace(outgoing, headers=(*headers, (HEADER_TRACE, trace)))
 
 
 def trace_id(headers: Mapping[str, bytes]) -> str | None:

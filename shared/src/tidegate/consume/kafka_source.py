@@ -10,6 +10,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
+from tidegate.clock import Clock
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError
@@ -34,8 +35,10 @@ class KafkaSource:
         topics: Iterable[str],
         fetch_bytes: int,
         drain_deadline_s: float,
+        clock: Clock,
     ) -> None:
         self._group = settings.prefix + group
+        self._clock = clock
         self._physical = {topic: settings.prefix + topic for topic in topics}
         self._logical = {physical: topic for topic, physical in self._physical.items()}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
@@ -165,7 +168,7 @@ class KafkaSource:
     async def _positions(
         self, wanted: list[KafkaPartition]
     ) -> tuple[dict[KafkaPartition, Position], list[KafkaPartition]]:
-        committed = await self._admin.list_consumer_group_offsets(self._group, partitions=wanted)
+        committed = await self._committed(wanted)
         fresh = [p for p in wanted if p not in committed or committed[p].offset < 0]
         first = await self._consumer.beginning_offsets(fresh) if fresh else {}
         positions = {
@@ -173,6 +176,20 @@ class KafkaSource:
             for p in wanted
         }
         return positions, fresh
+
+    async def _committed(self, wanted: list[KafkaPartition]) -> dict[KafkaPartition, OffsetAndMetadata]:
+        """Ask for commits with their metadata; a coordinator that is moving gets a few tries."""
+        for wait_s in (0.1, 0.3, 1.0, 2.0, 4.0, None):
+            try:
+                offsets: dict[KafkaPartition, OffsetAndMetadata]
+                offsets = await self._admin.list_consumer_group_offsets(self._group, partitions=wanted)
+            except KafkaError as error:
+                if wait_s is None or not error.retriable:
+                    raise
+                await self._clock.sleep(wait_s)
+            else:
+                return offsets
+        raise AssertionError  # the last try returns or raises
 
     async def revoked(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
         """Pass a revocation on under logical names."""

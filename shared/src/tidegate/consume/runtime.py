@@ -32,11 +32,11 @@ from tidegate.consume.settling import Settlement, delayed, settle
 from tidegate.consume.transport import Position, Source
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RecordError
 from tidegate.events import Emit
-from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing
-from tidegate.records import HEADER_TRACE, Inbound, Job, job_state, stray_job
+from tidegate.outcome import Dead, Done, ErrorClass, Outcome
+from tidegate.records import Inbound, Job, unread_job
 from tidegate.settings import RuntimeSettings
 from tidegate.topics import DELAYS
-from tidegate.tracing import NoTracing, Tracing
+from tidegate.tracing import NoTracing, Tracing, traced
 
 P = TypeVar("P")
 
@@ -44,6 +44,7 @@ _BUFFERED_PER_PARTITION = 64
 _POLL_RECORDS = 256
 _POLL_S = 0.1
 _MAX_SPAN = 20_000
+_CANCEL_S = 2.0
 _LONGEST_BACKOFF_S = 30.0
 
 Phase = Literal["starting", "running", "draining", "closed"]
@@ -99,25 +100,28 @@ class Runtime(Generic[P]):
 
         Raises FatalProduceError (in an exception group) when a custody produce can never be known.
         """
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            await self._source.start(self)
-            self._phase = "running"
-            poller = group.create_task(self._poll_forever())
-            committer = group.create_task(self._commit_forever())
-            await stop.wait()
-            self._phase = "draining"
-            poller.cancel()
-            for partition in self._book.partitions:
-                self._buffers.drop(partition)
-            abandoned = await self._drain(self._book.partitions)
-            committer.cancel()
-            await self._commit()
-            for task in self._preparing.values():
-                task.cancel()
-            await self._source.stop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await self._source.start(self)
+                self._phase = "running"
+                poller = group.create_task(self._poll_forever())
+                committer = group.create_task(self._commit_forever())
+                await stop.wait()
+                self._phase = "draining"
+                poller.cancel()
+                for partition in self._book.partitions:
+                    self._buffers.drop(partition)
+                abandoned = await self._drain(self._book.partitions)
+                committer.cancel()
+                await self._commit()
+                for task in self._preparing.values():
+                    task.cancel()
+        finally:
+            # However it ended: whoever leaves the group at once does not keep the others waiting.
             self._phase = "closed"
-            self._emit(events.RuntimeStopped(abandoned=abandoned))
+            await self._source.stop()
+        self._emit(events.RuntimeStopped(abandoned=abandoned))
 
     def snapshot(self) -> dict[str, object]:
         """Return the state for the health page: phase, counts, seconds since the loop last turned."""
@@ -203,7 +207,8 @@ class Runtime(Generic[P]):
             cut = left()
             for task in cut:
                 task.cancel()
-            await asyncio.wait(cut)
+            # A handler that swallows its cancellation must not hold up the group.
+            await asyncio.wait(cut, timeout=_CANCEL_S)
             return len(cut)
         return 0
 
@@ -258,8 +263,8 @@ class Runtime(Generic[P]):
         by_partition: dict[TopicPartition, list[Entry]] = {}
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
-            # A rebalance may have come while the poll was on its way.
-            if not self._book.holds(partition):
+            # A rebalance may have begun while the poll was on its way: what it brought is left alone.
+            if partition.partition not in self._ready or not self._book.holds(partition):
                 continue
             epoch = self._book.receive(partition, record.offset)
             if epoch is not None:
@@ -342,7 +347,7 @@ class Runtime(Generic[P]):
                 else:
                     outcome = await attempt(self._service, work, self._plan, self._clock, self._emit)
             except RecordError as error:
-                job = error.job or job or _unread(record)
+                job = error.job or job or unread_job(record)
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
             await self._perform(job, outcome, trace)
 
@@ -365,7 +370,7 @@ class Runtime(Generic[P]):
 
     async def _produce(self, settlement: Settlement, trace: bytes | None) -> None:
         for outgoing in settlement.outgoing:
-            await self._sink.send(_traced(outgoing, trace))
+            await self._sink.send(traced(outgoing, trace))
         if settlement.event is not None:
             self._emit(settlement.event)
 
@@ -387,27 +392,3 @@ class Runtime(Generic[P]):
                 self._emit(events.CommitRefused(error=str(error)))
             else:
                 self._book.committed(commits)
-
-
-def _unread(record: Inbound) -> Job:
-    """Return the job of a record that could not be decoded: by its own state, if that is whole."""
-    try:
-        state = job_state(record.headers)
-    except RecordError:
-        state = None
-    return stray_job(record) if state is None else Job(record.value, state)
-
-
-def _traced(outgoing: Outgoing, trace: bytes | None) -> Outgoing:
-    """Give a record its trace context: replaced, never a second one."""
-    if trace is None:
-        return outgoing
-    headers = tuple(header for header in outgoing.headers if header[0] != HEADER_TRACE)
-    return Outgoing(
-        topic=outgoing.topic,
-        site=outgoing.site,
-        value=outgoing.value,
-        headers=(*headers, (HEADER_TRACE, trace)),
-        key=outgoing.key,
-        partition=outgoing.partition,
-    )
