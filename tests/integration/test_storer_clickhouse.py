@@ -16,6 +16,7 @@ from support.storer import (
     page_record,
     solve_record,
     storing,
+    until,
 )
 from tidegate.clock import SystemClock
 from tidegate.errors import ClickHouseError, ConfigurationError
@@ -79,6 +80,11 @@ async def command(clickhouse: ClickHouse, sql: str) -> None:
     """Run a statement."""
     client = await clickhouse._connected()
     await client.command(sql)
+
+
+def held(said: Sequence[Event]) -> bool:
+    """Whether an insert was held back."""
+    return any(isinstance(event, events.InsertHeld) for event in said)
 
 
 class TestMigrate:
@@ -236,7 +242,8 @@ class TestStoring:
             "SELECT url, final_url, reason, last_status, attempts, original_length FROM dead_letters"
         )
         assert row == (
-            "https://a.example/x", "https://a.example/y", "retries_exhausted", 403, {"blocked": 3}, len(original),
+            "https://a.example/x", "https://a.example/y", "retries_exhausted", 403, {"blocked": 3},
+            len(original),
         )  # fmt: skip
         assert await clickhouse.query("SELECT request_id, status, cost FROM solves") == [
             ("request-1", "solved", 0.002)
@@ -313,9 +320,7 @@ class TestOutage:
                 await endpoint.stop(kill=True)
                 more = [page_record(job_state(f"b{n}"), b"%d" % n, offset=200 + n) for n in range(300)]
                 waiting = asyncio.ensure_future(store(service, [*more, *first]))
-                async with asyncio.timeout(20):
-                    while not any(isinstance(event, events.InsertHeld) for event in said):
-                        await asyncio.sleep(0.05)  # noqa: TID251 -- a real server
+                await until(lambda: held(said))
                 assert not waiting.done()
                 await endpoint.start()
                 outcomes = await asyncio.wait_for(waiting, 60)
@@ -333,11 +338,8 @@ class TestOutage:
         await command(clickhouse, "RENAME TABLE pages_log TO elsewhere")
         async with storing(clickhouse, limits=_QUICK, emit=said.append) as service:
             waiting = asyncio.ensure_future(store(service, [page_record(job_state("a"))]))
-            async with asyncio.timeout(20):
-                while not any(isinstance(event, events.InsertHeld) for event in said):
-                    await asyncio.sleep(0.02)  # noqa: TID251 -- a real server
+            await until(lambda: held(said))
             await command(clickhouse, "RENAME TABLE elsewhere TO pages_log")
             assert await asyncio.wait_for(waiting, 20) == [Done()]
         assert await value(clickhouse, "SELECT count() FROM pages") == 1
-        (held,) = {event.code for event in said if isinstance(event, events.InsertHeld)}
-        assert held == 60
+        assert {event.code for event in said if isinstance(event, events.InsertHeld)} == {60}

@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
+from support.storer import until
 from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
 from tidegate.events import Event
@@ -195,10 +196,3 @@ async def test_a_looping_worker_dies_with_its_parent() -> None:
     os.kill(parent.pid, signal.SIGKILL)
     await parent.wait()
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.02)  # noqa: TID251 -- processes, not time

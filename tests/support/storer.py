@@ -240,6 +240,13 @@ async def storing(
         )
 
 
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something is so, in processes that cannot tell us."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 -- there is no event to wait for
+            await asyncio.sleep(0.02)  # noqa: TID251 -- processes know no manual clock
+
+
 class Endpoint:
     """ClickHouse's engine behind HTTP, as a process that may be stopped and started."""
 

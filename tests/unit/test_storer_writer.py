@@ -158,6 +158,19 @@ class TestWriter:
         assert await task == {}
         assert len(writing.ids("pages_log")) == 40
 
+    async def test_when_most_dead_letters_are_refused_none_is_made_smaller(self, writing: Writing) -> None:
+        """A wrong schema must not cost their messages either: they are written whole when it is mended."""
+        writing.clickhouse.refuses = lambda table, row: "It failed." in row
+        task = asyncio.ensure_future(writing.writer.write([letter(f"d{n}", n) for n in range(40)]))
+        await turn()
+        assert writing.count(events.TooManyRefused) == 1
+        writing.clickhouse.refuses = lambda table, row: False
+        writing.clock.advance(30)
+        await asyncio.wait_for(task, 5)
+        last = {row[1]: row for row in writing.clickhouse.rows["dead_letters_log"]}
+        assert len(last) == 40
+        assert all("It failed." in row for row in last.values())
+
     async def test_a_refused_dead_letter_becomes_a_minimal_row(self, writing: Writing) -> None:
         """It is never dead-lettered again (O5)."""
         writing.clickhouse.refuses = lambda table, row: (

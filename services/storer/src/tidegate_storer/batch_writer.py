@@ -117,9 +117,12 @@ class BatchWriter:
         Many splits in a row are broken by pauses, so that ClickHouse is not flooded with small parts.
         """
         refused: dict[bytes, Refused] = {}
+        shrunk: dict[bytes, Refused] = {}
         parts = [writes]
         splits = 0
-        while parts and len(refused) <= most:
+        while parts:
+            if len(refused) + len(shrunk) > most:
+                return refused | shrunk
             part = parts.pop()
             error = await self._insert(table, part)
             if error is None:
@@ -142,6 +145,7 @@ class BatchWriter:
                 )
             )
             if write.fallback is not None:
+                shrunk[write.key] = refusal
                 parts.append([write.fallback])
             elif table is DEAD_LETTERS:
                 await self._hold_row(table, write, error)

@@ -17,6 +17,7 @@ from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import options
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import DataError
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.settings import ClickHouseSettings
@@ -76,17 +77,17 @@ class ClickHouse:
                 column_oriented=True,
                 settings={**self._settings, "insert_deduplication_token": token},
             )
+        except (DataError, UnicodeError, ValueError, TypeError, OverflowError, AttributeError) as error:
+            # The client could not write a value in its column's type; its text may quote the value.
+            raise ClickHouseError(
+                _DOES_NOT_FIT, f"a value does not fit its column of {table.name}"
+            ) from error
         except (DriverError, OSError, TimeoutError) as error:
             problem = mapped(error)
             if not is_data_error(problem.code):
                 # It may be another server by now, of another version.
                 self._settings = None
             raise problem from error
-        except (UnicodeError, ValueError, TypeError, OverflowError, AttributeError) as error:
-            # The client could not write a value in its column's type; its text may quote the value.
-            raise ClickHouseError(
-                _DOES_NOT_FIT, f"a value does not fit its column of {table.name}"
-            ) from error
 
     async def query(self, sql: str, parameters: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

@@ -81,9 +81,7 @@ class _Worker:
     async def end(self) -> int:
         """Kill the process if it still lives; return its exit code."""
         self._writer.close()
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        return await self._process.wait()
+        return await _end(self._process)
 
 
 class ParserPool:
@@ -240,7 +238,11 @@ class ParserPool:
                 pass_fds=(theirs.fileno(),),
                 env=environment,
             )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        except BaseException:
+            await _end(process)
+            raise
         worker = _Worker(process, reader, writer)
         try:
             ready = _READY.decode(await worker.receive(_START_S))
@@ -252,6 +254,18 @@ class ParserPool:
             problems = "; ".join(f"{name}: {problem}" for name, problem in ready.broken.items())
             raise ConfigurationError(f"parsers cannot be imported: {problems}")
         return worker
+
+
+async def _end(process: Process) -> int:
+    """Kill a process and wait until it is gone, also when we are cancelled meanwhile: it takes no time."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    gone = asyncio.ensure_future(process.wait())
+    try:
+        return await asyncio.shield(gone)
+    except asyncio.CancelledError:
+        await gone
+        raise
 
 
 def _exit(code: int) -> str:
