@@ -45,6 +45,11 @@ class Warehouse:
                     yield chunk
 
 
+def load_driver() -> None:
+    """Import the driver, which takes half a second: in a thread, while something else is waited for."""
+    import clickhouse_connect  # noqa: F401, PLC0415 -- see above
+
+
 @asynccontextmanager
 async def warehouse(settings: ClickHouseSettings) -> AsyncIterator[Warehouse]:
     """Connect to ClickHouse. Raises ClickHouseError where it cannot be reached."""

@@ -115,8 +115,7 @@ def choose_services(
     if not simulated and not any(environment.get(key) for key in keys):
         raise ConfigurationError(
             f"Solving needs an account at a solving service: set {keys[0]} (and {PREFIX}SOLVER__PROVIDER). "
-            f"To try it without one, run `tidegate simulator --port 8400`, set {PREFIX}SOLVER__BASE_URL="
-            f"http://127.0.0.1:8400 and any key."
+            "To try it without one, run `tidegate simulator`, which says what to set."
         )
     return (("fetcher", 1), ("solver", 1), ("storer", 1))
 

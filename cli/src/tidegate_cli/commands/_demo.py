@@ -48,11 +48,13 @@ async def demo_main(
     chosen_broker = choose_broker(broker, bootstrap)
     place.data = data_dir(data, run)
     demo_port = PortPool().take()
+    env = service_env(allow_private=True, solve=(f"{HOST}:{demo_port}",), environment=os.environ)
     stack = StackOptions(
         data_dir=place.data,
         broker=chosen_broker,
         clickhouse_url=clickhouse_url,
-        env=service_env(allow_private=True, solve=(f"{HOST}:{demo_port}",), environment=os.environ),
+        # Somebody waits for the first page, and there are few: small batches cost nothing.
+        env={**env, "TIDEGATE_STORER__BATCH_AGE_S": "0.3"},
         simulator=True,
         demo_site=True,
         demo_port=demo_port,

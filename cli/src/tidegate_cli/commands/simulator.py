@@ -19,8 +19,15 @@ def simulator(
 ) -> None:
     """Run the simulated solving service.
 
-    Until Ctrl-C; it speaks both wire families, and the demo site takes its tokens.
+    Until Ctrl-C; it speaks both wire families, and the demo site takes its tokens. Says which settings make
+    a crawl use it.
     """
+    from tidegate_cli.stack.parts import simulator_settings  # noqa: PLC0415 -- see main
+    from tidegate_cli.stack.ports import HOST, PortPool  # noqa: PLC0415 -- see main
+
+    port = port or PortPool().take()
+    for name, value in simulator_settings(f"http://{HOST}:{port}").items():
+        typer.echo(f"export {name}={value}", err=True)
     arguments = [f"--port={port}", f"--latency-ms={latency_ms}"]
     if data is not None:
         arguments.append(f"--data={data}")

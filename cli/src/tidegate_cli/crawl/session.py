@@ -26,7 +26,7 @@ from tidegate_cli.crawl.watch import Watcher
 from tidegate_cli.errors import leaf
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
-from tidegate_cli.warehouse import Warehouse, warehouse
+from tidegate_cli.warehouse import Warehouse, load_driver, warehouse
 
 Prepare = Callable[[Stack], Awaitable[tuple[Source, ...]]]
 Check = Callable[[Stack, Warehouse, str], Awaitable[DemoChecks]]
@@ -88,7 +88,9 @@ async def crawl(
     if options.stack.broker == "embedded" and options.prepare is None:
         sources = await asyncio.to_thread(spool, sources, options.folder)
         refuse_beyond(await asyncio.to_thread(measure, sources, exceeds))
+    loading = asyncio.get_running_loop().run_in_executor(None, load_driver)
     async with running_stack(options.stack, display.stack_event, clock=clock) as stack:
+        await loading
         async with warehouse(stack.settings.clickhouse) as db:
             if options.prepare is not None:
                 sources = await options.prepare(stack)

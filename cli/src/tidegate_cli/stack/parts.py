@@ -1,5 +1,6 @@
 """The commands and environments of the stack's own children, the brokers aside."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from tidegate.settings import PREFIX
 
 from tidegate_cli.stack.environment import plain_environment
+from tidegate_cli.stack.kafka_jars import cache_folder
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.probes import HttpReady, LineReady
@@ -37,7 +39,19 @@ def simulator_spec(options: StackOptions, data: Path, port: int) -> ProcessSpec:
 def demo_spec(options: StackOptions, port: int, simulator_url: str | None) -> ProcessSpec:
     """Describe the demo site; it asks the simulated service whether a token is good."""
     checks = () if simulator_url is None else ("--simulator", simulator_url)
-    return _python(options, "demo-site", "tidegate_cli.demo_site", "--port", str(port), *checks)
+    cache = _demo_cache()
+    keeps = () if cache is None else ("--cache", str(cache))
+    return _python(options, "demo-site", "tidegate_cli.demo_site", "--port", str(port), *checks, *keeps)
+
+
+def _demo_cache() -> Path | None:
+    """Return where rendered pages are kept between demos; None where nothing can be kept."""
+    folder = cache_folder().with_name("demo-site")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def migrate_spec(options: StackOptions, env: Mapping[str, str]) -> ProcessSpec:
