@@ -135,20 +135,21 @@ async def test_a_refused_token_is_a_failed_solve() -> None:
     assert "bad" not in outcome.message
 
 
-async def test_an_error_page_for_a_token_is_a_failed_solve() -> None:
-    """A 400 that answers the form is not the page."""
+@pytest.mark.parametrize("status", [400, 404, 405])
+async def test_an_error_page_for_a_token_is_a_failed_solve(status: int) -> None:
+    """A refusal that answers the form is not the page, nor is a form's address that is not there."""
     guard = Guarded()
 
     async def refuse(request: web.Request) -> web.StreamResponse:
         if request.path == "/verify":
-            return web.Response(status=400, text="captcha expired")
+            return web.Response(status=status, text="captcha expired")
         return await guard.handle(request)
 
     async with site(refuse) as base, fetcher(solve_hosts=("*",)) as service:
         request = request_of(await run(service, f"{base}/page"))
         outcome = await resume(service, request)
     assert isinstance(outcome, Retry)
-    assert (outcome.error_class, outcome.last_status) == (ErrorClass.SOLVE_FAILED, 400)
+    assert (outcome.error_class, outcome.last_status) == (ErrorClass.SOLVE_FAILED, status)
 
 
 async def test_another_challenge_is_another_round() -> None:

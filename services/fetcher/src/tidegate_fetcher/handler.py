@@ -170,7 +170,7 @@ class Fetcher:
             if same(again, task.solution.request.challenge):
                 return self._solve_failed(work, task.job, "The site refused the token.", response)
             return None
-        if response.redirects == 0 and response.status in _TOKEN_REFUSED and submit.method == "POST":
+        if response.redirects == 0 and submit.method == "POST" and _refuses(task, response):
             sentence = f"The site answered the token with {response.status}."
             return self._solve_failed(work, task.job, sentence, response)
         return None
@@ -244,6 +244,21 @@ class Fetcher:
             self._emit(UnknownFieldIgnored(field=field, example_id=job_id))
 
 
+def _refuses(task: ResumeTask, answer: Response) -> bool:
+    """Say whether the answer to a token's form is no page, but a refusal.
+
+    At the page's own address a 404 may well be the page; at the form's it is the form that is not there.
+    """
+    if answer.status in _TOKEN_REFUSED:
+        return True
+    return _elsewhere(task, answer) and 400 <= answer.status < 500 and answer.status != 429
+
+
+def _elsewhere(task: ResumeTask, answer: Response) -> bool:
+    """Say whether an answer stands elsewhere than the job's URL, its query aside."""
+    return answer.url.with_query(None) != task.url.with_query(None)
+
+
 def _asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
     """Say whether the form's answer is something else than the page, so that the page is asked for again.
 
@@ -253,8 +268,7 @@ def _asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
     """
     if answer.jar == submit.jar:
         return False
-    elsewhere = answer.url.with_query(None) != task.url.with_query(None)
-    return elsewhere or task.job.method.upper() != "GET"
+    return _elsewhere(task, answer) or task.job.method.upper() != "GET"
 
 
 def _name(outcome: Outcome) -> str:
