@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import zstandard
 from tidegate.consume.service import Work
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
-from tidegate.records import Inbound, JobState, PageMeta
+from tidegate.records import Inbound, JobState, PageMeta, encode
 
 from tidegate_storer.allowance import Allowance
 from tidegate_storer.batch import Entry
@@ -99,6 +99,7 @@ class StorerService:
             last_status=meta.status,
             final_url=meta.final_url,
             body_hash=meta.body_hash,
+            page=encode(meta),
         )
 
     def _decompress(self, data: bytes, length: int) -> bytes:
@@ -128,11 +129,13 @@ def _unreadable(message: str) -> Dead:
 
 def _refused(refused: Refused, meta: PageMeta | None = None) -> Dead:
     """Return the dead letter of a refused row. ClickHouse's text may quote the row, so it is not in it."""
+    kept = None if refused.table == "bodies" else meta
     return Dead(
         reason=Reason.ROW_REFUSED,
         error_class=ErrorClass.REFUSED,
         message=f"ClickHouse refused the row in {refused.table} with error {refused.code} ({refused.name}).",
         last_status=None if meta is None else meta.status,
         final_url=None if meta is None else meta.final_url,
-        body_hash=None if meta is None or refused.table == "bodies" else meta.body_hash,
+        body_hash=None if kept is None else kept.body_hash,
+        page=None if kept is None else encode(kept),
     )

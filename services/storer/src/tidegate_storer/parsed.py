@@ -9,7 +9,7 @@ MAX_FIELDS_BYTES = 1 << 20
 class Parsed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields that have columns of their own, and all of them as JSON (``links`` left out).
 
-    ``text_length`` in characters, white space collapsed. ``links`` are the first ones, absolute;
+    ``text_length`` in characters, without what only indents. ``links`` are the first ones, absolute;
     ``link_count`` counts them all.
     """
 

@@ -22,11 +22,11 @@ DEFAULT = "default"
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_INVISIBLE = ["script", "style", "noscript", "template", "head"]
+_INVISIBLE = "script, style, noscript, template"
 # The commonest forms of a relative link are joined without the general algorithm, ten times dearer.
 _ROOTED = re.compile(r"/(?:[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?)?(?:\?.*)?")
 _PLAIN = re.compile(r"[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?(?:\?.*)?")
-_NO_LINK = ("#", "javascript:", "mailto:", "tel:", "data:")
+_NO_LINK = ("javascript:", "mailto:", "tel:", "data:")
 _SNIFFED_BYTES = 1024
 _MAX_TITLE_CHARACTERS = 4_096
 _MAX_URL_CHARACTERS = 8_192
@@ -62,11 +62,12 @@ def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
     canonical = tree.css_first('link[rel="canonical" i][href]')
     language = root.attributes.get("lang") or root.attributes.get("xml:lang") or ""
     links, count = _links(tree, base)
-    tree.strip_tags(_INVISIBLE, recursive=True)
-    words = [] if tree.body is None else tree.body.text(separator=" ").split()
+    for invisible in tree.css(_INVISIBLE):
+        invisible.decompose()
+    text = "" if tree.body is None else tree.body.text(separator=" ", strip=True, skip_empty=True)
     return {
         "title": title,
-        "text_length": sum(map(len, words)) + max(len(words) - 1, 0),
+        "text_length": len(text),
         "link_count": count,
         "links": links,
         "canonical": _href(canonical, base),
@@ -103,9 +104,9 @@ def _links(tree: LexborHTMLParser, base: str) -> tuple[list[str], int]:
     folder = origin + (parts.path.rpartition("/")[0] + "/")
     seen: dict[str, None] = {}
     count = 0
-    for node in tree.css("a[href]"):
+    for node in tree.tags("a"):
         href = (node.attributes.get("href") or "").strip()
-        if not href or href.lower().startswith(_NO_LINK):
+        if not href or href[0] == "#" or (":" in href and href.lower().startswith(_NO_LINK)):
             continue
         count += 1
         if len(seen) >= MAX_LINKS:
