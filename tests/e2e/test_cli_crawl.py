@@ -101,6 +101,19 @@ def test_a_crawl_beyond_the_embedded_broker_is_refused_before_anything_starts(tm
     assert "Everything is up" not in ran.err
 
 
+def test_a_stack_that_is_kept_answers_until_ctrl_c_and_the_result_stands(tmp_path: Path) -> None:
+    """The report comes first; the exit code is the crawl's, not that of the interruption."""
+    arguments = ("crawl", "--allow-private", "--json", "--keep", "--data", "data")
+    with served(_PAGES) as site, started(tmp_path, *arguments, f"{site}/3.html") as process:
+        assert process.stdout is not None
+        report = json.loads(process.stdout.readline())
+        assert (report["pages"], report["lost"]) == (1, 0)
+        assert run(tmp_path, "status", "--data", "data").code == 0
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_solving_without_an_account_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """The setting that is missing is named."""
     ran = run(tmp_path, "crawl", "https://a.example/", "--solve", "a.example")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tidegate.errors import ConfigurationError
 from tidegate_cli.crawl import source as source_module
-from tidegate_cli.crawl.limits import MAX_BYTES, MAX_JOBS, exceeds, refuse_beyond
+from tidegate_cli.crawl.limits import MAX_BYTES, MAX_JOBS, exceeds, refuse_beyond, too_full
 from tidegate_cli.crawl.source import Size, Source, measure, read_lines, sources_of, spool
 
 
@@ -98,6 +98,13 @@ def test_a_crawl_beyond_the_embedded_broker_is_refused_with_the_way_on(size: Siz
             refuse_beyond(size)
     else:
         refuse_beyond(size)
+
+
+def test_an_embedded_broker_that_fills_the_machine_ends_the_crawl_in_time() -> None:
+    """Pages cannot be counted beforehand; half of the memory is the limit, and 8 GB."""
+    assert too_full(3 << 30, 16 << 30) is None
+    assert "real broker" in (too_full(5 << 30, 8 << 30) or "")
+    assert "8.0 GB" in (too_full(9 << 30, 64 << 30) or "")
 
 
 def test_a_pipe_is_kept_on_disk_and_a_file_left_where_it_is(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
+import psutil
 from tidegate.clock import Clock
 from tidegate.errors import ConfigurationError
 
 from tidegate_cli.crawl.display import Display
 from tidegate_cli.crawl.inputs import Defaults
 from tidegate_cli.crawl.ledger import Ledger, Verdict
-from tidegate_cli.crawl.limits import exceeds, refuse_beyond
+from tidegate_cli.crawl.limits import exceeds, refuse_beyond, too_full
 from tidegate_cli.crawl.outcomes import Outcomes
 from tidegate_cli.crawl.progress import Patience, Progress
 from tidegate_cli.crawl.report import DemoChecks, Report
@@ -134,6 +135,7 @@ class _Session:
                 patience=options.patience,
                 clock=self._clock,
                 tick=self._display.tick,
+                too_full=self._too_full,
             )
             tally, stopped = await self._submit_and_watch(sources, ledger, watcher)
             verdict = await watcher.judge()
@@ -173,6 +175,15 @@ class _Session:
         except BaseExceptionGroup as error:
             raise leaf(error) from error
         return submitter.tally, stopped
+
+    def _too_full(self) -> str | None:
+        if self._options.stack.broker != "embedded":
+            return None
+        try:
+            held = psutil.Process(self._stack.process("broker").pid).memory_info().rss
+        except psutil.Error:
+            return None  # it has died: the supervisor ends the crawl
+        return too_full(held, psutil.virtual_memory().total)
 
     async def _report(self, tally: Tally, verdict: Verdict) -> Report:
         counts = self._progress.counts

@@ -14,7 +14,10 @@ _SETTLE_POLL_S = 0.25
 
 
 class Watcher:
-    """Feeds ``progress`` with what ClickHouse says; ``tick`` is called after each look."""
+    """Feeds ``progress`` with what ClickHouse says.
+
+    ``tick`` is called after each look; ``too_full`` says why the stack can take no more, if that is so.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class Watcher:
         patience: Patience,
         clock: Clock,
         tick: Callable[[], None],
+        too_full: Callable[[], str | None],
     ) -> None:
         self._outcomes = outcomes
         self._ledger = ledger
@@ -32,6 +36,7 @@ class Watcher:
         self._patience = patience
         self._clock = clock
         self._tick = tick
+        self._too_full = too_full
 
     async def watch(self, submitted: Callable[[], int]) -> str | None:
         """Return None when the run is over, else the sentence why it was given up.
@@ -53,7 +58,7 @@ class Watcher:
             self._tick()
             if progress.complete and trouble is None and not (await self.judge()).lost:
                 return None
-            given_up = self._patience.given_up(progress, now)
+            given_up = self._too_full() or self._patience.given_up(progress, now)
             if given_up is not None:
                 if trouble is not None:
                     raise trouble
