@@ -1,13 +1,17 @@
 """The command line's surface: help, usage errors, exit codes, laziness."""
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
+from support.packaging import read
 from tidegate.errors import BrokerError, ClickHouseError, ConfigurationError, TidegateError
 from tidegate.records import ChallengeKind
 from tidegate_cli.commands._crawl import checked_hosts, checked_run, choose_broker
 from tidegate_cli.commands._sql import format_for
 from tidegate_cli.crawl.demo_check import choose
+from tidegate_cli.crawl.report import DemoChecks, Report
 from tidegate_cli.crawl.session import folder_name, service_env
 from tidegate_cli.exits import MEANINGS, Exit, code_of
 from tidegate_cli.installation import by_address, find
@@ -33,6 +37,20 @@ def test_help_lists_every_exit_code() -> None:
     text = CliRunner().invoke(app, ["crawl", "--help"]).output
     for code, meaning in MEANINGS.items():
         assert f"{code.value:>3}  {meaning}" in text
+
+
+def test_the_manual_has_every_exit_code() -> None:
+    """Scripts rest on them."""
+    text = read("docs/cli.md")
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in text
+
+
+def test_the_manual_has_every_field_of_the_report() -> None:
+    """Those that are optional, too."""
+    named = set(re.findall(r"`(\w+)`", read("docs/cli.md")))
+    fields = {field.name for kind in (Report, DemoChecks) for field in msgspec.structs.fields(kind)}
+    assert fields - {"checks"} <= named
 
 
 @pytest.mark.parametrize(
