@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from tidegate_storer.parsed import Parsed, ParseFailed, from_fields
+from tidegate_storer.parsed import Parsed, from_fields
 from tidegate_storer.parsers import PageInfo
 
 Parser: TypeAlias = Callable[[bytes, PageInfo], dict[str, object]]
@@ -130,8 +130,6 @@ def main(arguments: list[str]) -> None:
     ):
         serve(reader, connection.sendall, registry)
 
-
-__all__ = ["Answer", "Failure", "ParseFailed", "Ready", "Task", "main", "serve"]
 
 if __name__ == "__main__":
     main(sys.argv[1:])
