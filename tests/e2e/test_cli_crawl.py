@@ -130,17 +130,18 @@ def test_a_stack_that_is_up_takes_jobs_and_answers_questions(tmp_path: Path) -> 
         family = descendants(process)
         one = run(tmp_path, "submit", f"{site}/1.html", "--run", "r", "--id", "one", "--priority", "high")
         assert (one.code, one.out) == (0, "Submitted 1 to the run r.\n")
-        two = run(tmp_path, "submit", "--json", stdin=f"{site}/2.html\nnonsense\n".encode())
-        assert two.report == {"run": "default", "submitted": 2, "bad_lines": 1}
+        two = run(tmp_path, "submit", "--json", stdin=f"{site}/2.html\n{site}/4.html\nnonsense\n".encode())
+        assert two.report == {"run": "default", "submitted": 3, "bad_lines": 1}
         data = tmp_path / ".tidegate" / "up"
         rows: list[dict[str, Any]] = []
         for _ in range(40):  # each question takes a second or so
             rows = sql(tmp_path, data, "SELECT run, id, outcome FROM jobs")
-            if len(rows) == 3:
+            if len(rows) == 4:
                 break
         assert {"run": "r", "id": "one", "outcome": "page"} in rows
         assert sorted((row["run"], row["outcome"]) for row in rows) == [
             ("default", "dead_letter"),
+            ("default", "page"),
             ("default", "page"),
             ("r", "page"),
         ]
@@ -149,8 +150,9 @@ def test_a_stack_that_is_up_takes_jobs_and_answers_questions(tmp_path: Path) -> 
         process.communicate(timeout=60)
     topics = {topic["name"]: topic for topic in status["topics"]}
     assert topics["urls-high"]["records"] == 1
-    assert topics["pages"]["records"] == 2
+    assert topics["urls"]["records"] == 3
+    assert topics["pages"]["records"] == 3
     assert set(topics["pages"]["lags"]) == {"storer"}
-    assert {run["run"]: run["pages"] for run in status["runs"]} == {"r": 1, "default": 1}
+    assert {run["run"]: run["pages"] for run in status["runs"]} == {"r": 1, "default": 2}
     assert process.returncode == 0
     assert still_running(family) == []

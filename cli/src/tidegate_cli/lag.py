@@ -16,6 +16,7 @@ from tidegate.topics import Topic
 
 GROUPS = ("fetcher", "solver", "storer")
 _TIMEOUT_S = 20.0
+_FETCHES = 15
 
 
 class TopicLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +98,8 @@ async def _read(
         return (), ()
     begins = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
+    if not kafka.idempotent:
+        ends |= await _fetched_ends(consumer, {p: ends[p] for p in partitions if ends[p] > begins[p]})
     committed: dict[TopicPartition, dict[str, int]] = defaultdict(dict)
     states = []
     for group in GROUPS:
@@ -111,6 +114,22 @@ async def _read(
         for p in partitions
     }
     return lags_of(positions, names), tuple(states)
+
+
+async def _fetched_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Return the ends that fetches name.
+
+    The embedded broker, which is the one without an idempotent producer, names the first offset of the last
+    batch + 1 where it is asked for the end; with a fetch it says the truth.
+    """
+    consumer.assign(list(ends))
+    for partition, end in ends.items():
+        consumer.seek(partition, end - 1)
+    for _ in range(_FETCHES):
+        if all(consumer.highwater(partition) is not None for partition in ends):
+            break
+        await consumer.getmany(timeout_ms=200)
+    return {partition: max(end, consumer.highwater(partition) or 0) for partition, end in ends.items()}
 
 
 async def _group(admin: Any, prefix: str, group: str) -> GroupState:

@@ -31,6 +31,7 @@ def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
     SIGTERM and SIGHUP end a command as Ctrl-C does: in good order.
     """
     place = Place()
+    _silence_libraries()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
@@ -45,6 +46,13 @@ def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
         code = _failed(error, place)
     sys.stdout.flush()
     sys.exit(int(code))
+
+
+def _silence_libraries() -> None:
+    """Keep the log lines of libraries off the terminal: what matters arrives as an error, in a sentence."""
+    import logging  # noqa: PLC0415 -- see main
+
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _run(start: Callable[[Place], Coroutine[Any, Any, int]], place: Place) -> int:

@@ -30,6 +30,6 @@ async def kafka_main(*, nodes: int, port: int, data: Path, place: Place) -> int:
             )
             await asyncio.Event().wait()
         finally:
-            display.say("Stopping Apache Kafka")
+            display.say("[dim]Stopping[/]")
             await kafka.stop()
     return 0

@@ -5,13 +5,11 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from rich.console import Console
-from tidegate.clock import SystemClock
 from tidegate.errors import ClickHouseError, ConfigurationError
 
-from tidegate_cli.endpoint import clickhouse_on
 from tidegate_cli.exits import Exit
 from tidegate_cli.installation import find
+from tidegate_cli.results import results_of
 from tidegate_cli.warehouse import warehouse
 
 _HAS_FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(SETTINGS\b.*)?;?\s*$", re.IGNORECASE | re.DOTALL)
@@ -37,18 +35,9 @@ async def sql_main(*, query: str, output_format: str | None, data: Path | None) 
     if not query:
         raise ConfigurationError("The query is empty.")
     installation = find(data)
-    settings = installation.settings.clickhouse
     terminal = sys.stdout.isatty()
     async with AsyncExitStack() as stack:
-        if not installation.reachable:
-            assert installation.data is not None
-            console = Console(stderr=True)
-            if data is None and console.is_terminal:
-                console.print(f"[dim]Asking {installation.data}[/]", highlight=False)
-            url = await stack.enter_async_context(
-                clickhouse_on(installation.data, lambda _: None, SystemClock())
-            )
-            settings = settings.model_copy(update={"url": url})
+        settings = await stack.enter_async_context(results_of(installation, named=data is not None))
         try:
             db = await stack.enter_async_context(warehouse(settings))
             last = b"\n"

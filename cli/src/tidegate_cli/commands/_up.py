@@ -50,9 +50,10 @@ async def up_main(
     place.when_interrupted = Exit.OK
     with Display(Console(stderr=True), clock) as display:
         async with running_stack(options, display.stack_event, clock=clock) as stack:
-            display.pause()
-            _say_where(display, stack, place.data)
-            await asyncio.Event().wait()
+            with display.until_stopped():
+                display.pause()
+                _say_where(display, stack, place.data)
+                await asyncio.Event().wait()
     return 0
 
 

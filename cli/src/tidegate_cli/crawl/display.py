@@ -3,6 +3,8 @@
 On a terminal one live region; elsewhere a plain line now and then.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -109,6 +111,17 @@ class Display:
             )
         elif self._bad_lines == _BAD_LINES_SHOWN + 1:
             self.warn("Further lines of that sort are counted, not shown.")
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Say that everything is being stopped when the body ends, whichever way: it takes a while."""
+        try:
+            yield
+        finally:
+            self._progress = None
+            self._status = "Stopping"
+            if self._live is None and self._console.is_terminal:
+                self.say("[dim]Stopping[/]")
 
     def crawl(self, progress: Progress) -> None:
         """Show a crawl from now on."""

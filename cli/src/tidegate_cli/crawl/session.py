@@ -91,17 +91,18 @@ async def crawl(
         refuse_beyond(await asyncio.to_thread(measure, sources, exceeds))
     loading = asyncio.get_running_loop().run_in_executor(None, load_driver)
     async with running_stack(options.stack, display.stack_event, clock=clock) as stack:
-        await loading
-        async with warehouse(stack.settings.clickhouse) as db:
-            if options.prepare is not None:
-                sources = await options.prepare(stack)
-            report = await _Session(options, stack, db, display, clock).run(sources, begun_s)
-        display.pause()
-        (options.folder / "report.json").write_text(report.to_json() + "\n")
-        show(report)
-        if options.keep:
-            display.say("The stack is kept running; Ctrl-C ends it.")
-            await asyncio.Event().wait()
+        with display.until_stopped():
+            await loading
+            async with warehouse(stack.settings.clickhouse) as db:
+                if options.prepare is not None:
+                    sources = await options.prepare(stack)
+                report = await _Session(options, stack, db, display, clock).run(sources, begun_s)
+            display.pause()
+            (options.folder / "report.json").write_text(report.to_json() + "\n")
+            show(report)
+            if options.keep:
+                display.say("The stack is kept running; Ctrl-C ends it.")
+                await asyncio.Event().wait()
     return report
 
 
