@@ -5,7 +5,7 @@ import pytest
 import zstandard
 from support.storer import FakeClickHouse, dead_record, job_state, page_record, solve_record, storing
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
-from tidegate.records import Inbound, body_hash
+from tidegate.records import HEADER_PAGE, Inbound, body_hash
 from tidegate_storer.batch import Limits
 from tidegate_storer.handler import Parse
 from tidegate_storer.parsed import Parsed, ParseFailed
@@ -83,7 +83,8 @@ async def test_a_failed_parse_is_a_dead_letter_whose_body_is_kept(
         return failed
 
     clickhouse = FakeClickHouse()
-    outcome = await handled(clickhouse, page_record(job_state("a"), b"body"), parse)
+    record = page_record(job_state("a"), b"body")
+    outcome = await handled(clickhouse, record, parse)
     assert outcome == Dead(
         reason=reason,
         error_class=ErrorClass.PARSE_ERROR,
@@ -91,6 +92,7 @@ async def test_a_failed_parse_is_a_dead_letter_whose_body_is_kept(
         last_status=200,
         final_url="https://shop.example/a",
         body_hash=body_hash(b"body"),
+        page=record.headers[HEADER_PAGE],
     )
     assert set(clickhouse.rows) == {"bodies"}
 

@@ -106,7 +106,8 @@ class Defer(msgspec.Struct, frozen=True, kw_only=True):
 class Dead(msgspec.Struct, frozen=True, kw_only=True):
     """The job ends here as a dead letter. ``message`` is stored and read by people: no secrets.
 
-    ``body_hash`` names a body that is kept although its job failed (a parse error).
+    ``body_hash`` names a body that is kept although its job failed (a parse error); ``page`` is the page's
+    header ``tidegate-page`` then, from which a replay parses that body again without a fetch (O6).
     """
 
     reason: Reason
@@ -115,6 +116,7 @@ class Dead(msgspec.Struct, frozen=True, kw_only=True):
     last_status: int | None = None
     final_url: str | None = None
     body_hash: str | None = None
+    page: bytes | None = None
     state: "JobState | None" = None
 
 

@@ -25,6 +25,8 @@ HEADER_ORIGINAL = "tidegate-original"
 HEADER_PAGE = "tidegate-page"
 HEADER_DEAD = "tidegate-dead"
 HEADER_TRACE = "traceparent"
+# On the record that replays a dead letter: the trace context of that dead letter, empty where it had none.
+HEADER_REPLAY_OF = "tidegate-replay-of"
 
 DEFAULT_RUN = "default"
 

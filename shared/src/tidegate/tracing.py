@@ -16,10 +16,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from tidegate.outcome import Outgoing
-from tidegate.records import HEADER_TRACE, Inbound
+from tidegate.records import HEADER_REPLAY_OF, HEADER_TRACE, Inbound
 from tidegate.settings import TelemetrySettings
 
 
@@ -58,6 +58,7 @@ class OpenTelemetryTracing:
             f"process {record.topic}",
             context=context or otel_context.Context(),
             kind=SpanKind.CONSUMER,
+            links=_links(record.headers.get(HEADER_REPLAY_OF)),
             attributes={
                 "messaging.system": "kafka",
                 "messaging.operation.name": "process",
@@ -69,6 +70,28 @@ class OpenTelemetryTracing:
             },
         ) as span:
             yield traceparent(span.get_span_context())
+
+
+def begin_replay(tracer: trace.Tracer, topic: str, old: bytes | None) -> bytes | None:
+    """Begin the trace of a replayed dead letter, linked to the dead letter's own; return its header.
+
+    ``old`` is the dead letter's ``traceparent``. A trace of its own, because a replay may come days later
+    and is sampled anew.
+    """
+    span = tracer.start_span(
+        f"replay {topic}",
+        context=otel_context.Context(),
+        kind=SpanKind.PRODUCER,
+        links=_links(old),
+        attributes={
+            "messaging.system": "kafka",
+            "messaging.operation.name": "replay",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": topic,
+        },
+    )
+    span.end()
+    return traceparent(span.get_span_context())
 
 
 def tracer_provider(service: str, settings: TelemetrySettings) -> TracerProvider:
@@ -96,7 +119,11 @@ def traceparent(context: SpanContext) -> bytes | None:
 
 def parse_traceparent(headers: Mapping[str, bytes]) -> SpanContext | None:
     """Read a W3C header; None where there is none or it is malformed."""
-    parts = headers.get(HEADER_TRACE, b"").split(b"-")
+    return _context(headers.get(HEADER_TRACE, b""))
+
+
+def _context(header: bytes) -> SpanContext | None:
+    parts = header.split(b"-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
         return None
     try:
@@ -114,6 +141,12 @@ def traced(outgoing: Outgoing, trace: bytes | None) -> Outgoing:
         return outgoing
     headers = tuple(header for header in outgoing.headers if header[0] != HEADER_TRACE)
     return msgspec.structs.replace(outgoing, headers=(*headers, (HEADER_TRACE, trace)))
+
+
+def _links(header: bytes | None) -> list[Link] | None:
+    """Return a link to the trace that a header names, None where it names none."""
+    context = None if not header else _context(header)
+    return None if context is None else [Link(context)]
 
 
 def trace_id(headers: Mapping[str, bytes]) -> str | None:

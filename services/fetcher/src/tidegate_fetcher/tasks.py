@@ -77,6 +77,9 @@ def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
     if record.topic == Topic.CAPTCHA_SOLUTIONS:
         return _read_solution(record)
     state = records.job_state(record.headers)
+    if state is not None and records.HEADER_REPLAY_OF in record.headers:
+        # A replay is accepted anew: its deadline counts from this record's append time (T1).
+        state = msgspec.structs.replace(state, accepted_at_ms=record.timestamp_ms)
     _check_size(record, state, max_job_bytes)
     text = record.value.removeprefix(b"\xef\xbb\xbf").strip()
     job, unknown = (

@@ -7,7 +7,7 @@ already know them (numbers in big-endian bytes, as Spring writes them).
 import hashlib
 
 from tidegate.outcome import Dead, Outgoing
-from tidegate.records import HEADER_DEAD, DeadMeta, Job, encode, job_headers
+from tidegate.records import HEADER_DEAD, HEADER_PAGE, DeadMeta, Job, encode, job_headers
 from tidegate.topics import MAX_RECORD_BYTES, Topic
 
 MAX_MESSAGE_CHARACTERS = 2_000
@@ -32,6 +32,8 @@ def dead_letter(job: Job, dead: Dead, *, service: str, group: str, now_ms: int) 
         truncated_length=len(value) if too_long else None,
         original_hash=hashlib.blake2b(value, digest_size=16).hexdigest() if too_long else None,
     )
+    # Without it a replay fetches again; the job's bytes come first (C9).
+    page = dead.page if dead.page and len(value) + len(dead.page) <= _MAX_VALUE_BYTES else None
     origin = state.origin
     return Outgoing(
         topic=Topic.DEAD_LETTER,
@@ -40,6 +42,7 @@ def dead_letter(job: Job, dead: Dead, *, service: str, group: str, now_ms: int) 
         headers=(
             (HEADER_DEAD, encode(meta)),
             *job_headers(state),
+            *(((HEADER_PAGE, page),) if page is not None else ()),
             ("kafka_dlt-original-topic", origin.topic.encode()),
             ("kafka_dlt-original-partition", origin.partition.to_bytes(4, "big", signed=True)),
             ("kafka_dlt-original-offset", origin.offset.to_bytes(8, "big", signed=True)),
