@@ -57,7 +57,7 @@ def test_bad_input_gets_dead_letters_with_reasons_and_loses_nothing(tmp_path: Pa
         "not_a_url": 1,
         "scheme_not_allowed": 1,
     }
-    assert "bad.txt:2: URLs with the scheme 'file' are not fetched" in ran.err
+    assert "bad.txt:2: file:///etc/passwd\n  URLs with the scheme 'file' are not fetched" in ran.err
     rows = sql(tmp_path, tmp_path / "data", "SELECT id, reason, message, original_length FROM dead_letters")
     by_reason = {row["reason"]: row for row in rows}
     assert by_reason["not_a_job"]["id"] == "mine"

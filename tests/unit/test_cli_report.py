@@ -79,7 +79,7 @@ def test_the_json_report_is_one_line_with_the_promised_fields() -> None:
 def test_the_summary_names_reasons_and_findings_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     """A person needs no manual to see what happened."""
     report = _with(lost=2, lost_sample=("a1", "b2"))
-    show(report, Console(width=100), max_dead_share=0.05, query_hint='tidegate sql "SELECT 1"')
+    show(report, Console(width=100), max_dead_share=0.05, hints=['tidegate sql "SELECT 1"'])
     text = capsys.readouterr().out
     assert "✗ 100 of 100 jobs have an outcome" in text
     assert "3 (address refused 2, not a url 1)" in text

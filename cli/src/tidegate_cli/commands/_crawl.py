@@ -83,23 +83,26 @@ async def run_crawl(
         if as_json:
             print(report.to_json(), flush=True)  # noqa: T201 -- the report is the command's output
             return
-        show(report, Console(), max_dead_share=max_dead_share, query_hint=query_hint(options))
+        show(report, Console(), max_dead_share=max_dead_share, hints=query_hints(options, report))
 
     with Display(console, clock) as display:
         report = await crawl(options, display, clock, print_report)
     return report.exit_code(max_dead_share)
 
 
-def query_hint(options: CrawlOptions) -> str:
-    """Return a command that shows rows of this run."""
+def query_hints(options: CrawlOptions, report: Report) -> tuple[str, ...]:
+    """Return commands that show rows of this run."""
     folder, address = options.stack.data_dir, options.stack.clickhouse_url
     where = "" if address else f" --data {shlex.quote(str(folder))}"
     # A folder that was made for this run holds nothing else.
     alone = not address and folder.name == folder_name(options.run)
     run = options.run.replace("'", "\\'")
     only = "" if alone else f" WHERE run = '{run}'"
-    query = f"SELECT url, status, title FROM pages{only} LIMIT 10"  # noqa: S608 -- shown, not run
-    return f'tidegate sql{where} "{query}"'
+    looks = (
+        (report.pages, "url, status, title FROM pages"),
+        (report.dead_letters, "url, reason, message FROM dead_letters"),
+    )
+    return tuple(f'tidegate sql{where} "SELECT {look}{only} LIMIT 10"' for count, look in looks if count)
 
 
 def choose_services(

@@ -105,10 +105,9 @@ class Display:
         """Show a line that is no job, up to a number of them."""
         self._bad_lines += 1
         if self._bad_lines <= _BAD_LINES_SHOWN:
-            self.warn(
-                f"{line.place}: {_sentence(line.problem)} "
-                f"Submitted as it is, for a dead letter: {line.beginning}"
-            )
+            self.warn(f"{line.place}: {line.beginning}\n  {_sentence(line.problem)}")
+        if self._bad_lines == 1:
+            self._console.print("  [dim]Such lines are submitted as they are and become dead letters.[/]")
         elif self._bad_lines == _BAD_LINES_SHOWN + 1:
             self.warn("Further lines of that sort are counted, not shown.")
 

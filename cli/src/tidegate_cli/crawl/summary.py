@@ -1,5 +1,7 @@
 """The report as a person reads it. ``--json`` prints ``Report.to_json`` instead."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
@@ -8,7 +10,7 @@ from rich.text import Text
 from tidegate_cli.crawl.report import Report, findings
 
 
-def show(report: Report, console: Console, *, max_dead_share: float, query_hint: str) -> None:
+def show(report: Report, console: Console, *, max_dead_share: float, hints: Sequence[str]) -> None:
     """Print the report and, below it, what is not as it should be and how to go on."""
     found = findings(report, max_dead_share)
     table = Table.grid(padding=(0, 2))
@@ -22,9 +24,10 @@ def show(report: Report, console: Console, *, max_dead_share: float, query_hint:
     console.print(Group(table))
     for sentence in found:
         console.print(f"[red]✗[/] {escape(sentence)}", highlight=False, soft_wrap=True)
-    console.print()
-    console.print("[dim]Look at the rows:[/]")
-    console.print(f"  {escape(query_hint)}", highlight=False, soft_wrap=True)
+    if hints:
+        console.print("\n[dim]Look at the rows:[/]")
+    for hint in hints:
+        console.print(f"  {escape(hint)}", highlight=False, soft_wrap=True)
 
 
 def _headline(report: Report, *, complete: bool) -> str:
