@@ -32,6 +32,8 @@ def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
     """
     place = Place()
     _silence_libraries()
+    # A shell starts background jobs with SIGINT ignored; then SIGTERM, which goes its way, would be too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
