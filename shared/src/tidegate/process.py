@@ -15,6 +15,8 @@ import msgspec
 import uvloop
 
 from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
+from tidegate.consume.attempt import where
+from tidegate.consume.kafka_connection import mend_connections
 from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.consume.kafka_source import KafkaSource
@@ -110,6 +112,7 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
 
 
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit) -> None:
+    mend_connections()
     clock = SystemClock()
     broker_clock = BrokerClock(clock)
     stop = asyncio.Event()
@@ -174,7 +177,8 @@ async def _wait_for_broker(settings: Settings, clock: Clock) -> int:
 
 
 def _sentence(error: BaseException) -> str:
-    """Return the first cause of a failure, in words."""
+    """Return the first cause of a failure, in words; of one that nobody foresaw, also its place."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    place = "" if isinstance(error, TidegateError) else f", {where(error)}"
+    return f"{type(error).__name__}: {error}{place}"

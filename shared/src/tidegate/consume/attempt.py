@@ -42,7 +42,7 @@ async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, 
                     topic=work.record.topic,
                     partition=work.record.partition,
                     offset=work.record.offset,
-                    error=f"{message}, {_where(error)}",
+                    error=f"{message}, {where(error)}",
                 )
             )
             if plan.fault is Fault.RETRY:
@@ -51,7 +51,8 @@ async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, 
         backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
+    """Return file and line at which an error was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

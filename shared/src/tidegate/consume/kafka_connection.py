@@ -1,0 +1,30 @@
+"""A trap of aiokafka on uvloop, mended in one place.
+
+A transport of asyncio takes a write after its connection has gone, and drops it. One of uvloop raises
+RuntimeError. aiokafka is prepared for OSError only, so in the moment between a reset and its notice of it the
+error escapes into whatever sent the request: a commit, and the process ends; the task that renews the
+metadata or the one that sends batches, and that task ends for good while the process looks alive.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+_send: Callable[..., Any] = AIOKafkaConnection.send
+
+
+def mend_connections() -> None:
+    """Make a write on a connection that has gone the error that aiokafka handles; for the whole process."""
+    AIOKafkaConnection.send = _send_or_close  # type: ignore[method-assign]
+
+
+def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    try:
+        return _send(self, request, expect_response)
+    except KafkaError:
+        raise  # every one of them is a RuntimeError too
+    except RuntimeError as error:
+        self.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"the connection has gone: {error}") from error

@@ -1,0 +1,44 @@
+"""aiokafka on uvloop: a connection that has just gone is an error that aiokafka knows."""
+
+import asyncio
+
+import pytest
+import uvloop
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
+from tidegate.consume import kafka_connection
+
+
+async def _send_on_a_dead_connection() -> None:
+    """Connect to a server that says nothing, lose the connection, and send before anybody has noticed."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = AIOKafkaConnection("127.0.0.1", port)
+    # Without the handshake, which our server does not know.
+    connection._reader, connection._writer = await asyncio.open_connection("127.0.0.1", port)
+    connection._read_task = asyncio.get_running_loop().create_future()
+    connection._versions = {MetadataRequest.API_KEY: (0, 1)}
+    connection._writer.transport.abort()
+    await asyncio.sleep(0)  # noqa: TID251 -- one turn of the loop: the transport has closed its handle
+    try:
+        await connection.send(MetadataRequest([]))
+    finally:
+        connection.close()
+        server.close()
+        await server.wait_closed()
+
+
+def test_a_write_on_a_dead_connection_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What aiokafka does not know would end its background tasks for good."""
+    monkeypatch.setattr(AIOKafkaConnection, "send", kafka_connection._send)
+    with pytest.raises(RuntimeError, match="handler is closed"):
+        uvloop.run(_send_on_a_dead_connection())
+    kafka_connection.mend_connections()
+    with pytest.raises(KafkaConnectionError):
+        uvloop.run(_send_on_a_dead_connection())
