@@ -1,0 +1,1 @@
+"""Flow control: pure state machines that slow Tidegate down before anything breaks."""
