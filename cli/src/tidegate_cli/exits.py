@@ -20,7 +20,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.OK: "done: every job has an outcome, dead letters below the limit",
     Exit.ERROR: "an unexpected error; the message names the logs",
     Exit.USAGE: "wrong usage, input or configuration",
-    Exit.INCOMPLETE: "jobs without an outcome, or outcomes that do not add up",
+    Exit.INCOMPLETE: "jobs without an outcome, outcomes that do not add up, or dead letters not replayed",
     Exit.DEAD_LETTERS: "too many dead letters (--max-dead-share)",
     Exit.STACK: "Kafka, ClickHouse or a service did not start, or died",
     Exit.CHECK_FAILED: "a check failed: the demo's pages, the topics, a query",

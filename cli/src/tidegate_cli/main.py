@@ -8,6 +8,7 @@ from tidegate_cli.commands import (
     clickhouse,
     crawl,
     demo,
+    dlq,
     kafka,
     migrate,
     simulator,
@@ -34,6 +35,7 @@ app.command("up")(up.up)
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("sql")(sql.sql)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(topics.app, name="topics")
 app.command("migrate")(migrate.migrate)
 app.command("kafka")(kafka.kafka)
