@@ -114,7 +114,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Identity is (``run``, ``id``). ``site`` stays the original URL's, whatever redirects say (O2).
     ``hop`` grows with each retry, challenge round and replay (M4). ``accepted_at_ms`` is the broker's
-    append time at intake; ``due_at_ms``, if any, is when a delayed job may run again.
+    append time at intake, or of the last replay; ``due_at_ms``, if any, is when a delayed job may run again.
     """
 
     version: int = VERSION
