@@ -208,6 +208,23 @@ async def test_a_second_member_shares_and_the_first_commits_on_the_way(
     one.on_revoke = None
 
 
+async def test_a_poll_that_a_rebalance_overtakes_loses_nothing(broker: Broker, members: Join) -> None:
+    """It brings nothing of the new assignment, and what it saw of it comes again (C: no gap, no loss)."""
+    first, one = await members()
+    async with asyncio.TaskGroup() as group:
+        overtaken = group.create_task(first.poll(URLS, max_records=100, timeout_s=20))
+        await asyncio.sleep(0.05)  # noqa: TID251 -- the poll is on its way
+        _, two = await members()
+        await until(lambda: len(one.positions) == 2 and len(two.positions) == 2, seconds=30)
+        for where in one.positions:
+            await put(broker, 5, partition=where.partition)
+        assert await overtaken == []
+    records = await read(first, list(one.positions), 10)
+    assert sorted((r.partition, r.offset) for r in records) == [
+        (where.partition, offset) for where in sorted(one.positions) for offset in range(5)
+    ]
+
+
 async def test_a_commit_for_what_is_not_ours_is_refused(broker: Broker, members: Join) -> None:
     """An expected path, not a crash."""
     source, one = await members()

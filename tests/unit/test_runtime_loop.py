@@ -307,6 +307,22 @@ async def test_a_rebalance_gives_work_in_hand_its_time_and_commits_it(broker: Fa
     assert set(one.service.released) == {0, 1}
 
 
+async def test_a_rebalance_in_the_middle_of_a_poll_loses_nothing(broker: FakeBroker) -> None:
+    """What arrives while a partition is ours again and not prepared yet is handled once it is."""
+    harness = Harness(broker, ScriptedService())
+    async with harness.running():
+        await until(lambda: len(harness.service.prepared) == 2)
+        await asyncio.sleep(0.01)  # noqa: TID251 -- a poll is on its way
+        harness.service.prepare_gate.clear()
+        await broker.rebalance("fetcher")
+        put(broker, *[f"a{n}" for n in range(20)])
+        await asyncio.sleep(0.02)  # noqa: TID251 -- that poll ends
+        harness.service.prepare_gate.set()
+        put(broker, "last")
+        await until(lambda: "last" in harness.service.seen)
+    assert len(harness.service.seen) == 21
+
+
 async def test_work_that_outlasts_the_drain_is_cut_off_and_redone(broker: FakeBroker) -> None:
     """Its offset is not committed; whoever has the partition next does it again."""
     hang = True

@@ -1,6 +1,7 @@
 """A member of a consumer group on Kafka, by aiokafka. The traps it steps around are named where they are."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
@@ -61,6 +62,7 @@ class KafkaSource:
             isolation_level="read_committed",
         )
         self._failure: BaseException | None = None
+        self._assignments = 0
 
     async def start(self, listener: Listener) -> None:
         """Connect and join; the first assignment comes later, by the listener."""
@@ -78,6 +80,7 @@ class KafkaSource:
         if self._failure is not None:
             raise self._failure
         wanted = [KafkaPartition(self._physical[topic], number) for topic, number in partitions]
+        begun = self._assignments
         # getmany() of no partitions means all of them (C8).
         assert wanted
         try:
@@ -91,7 +94,23 @@ class KafkaSource:
             return []
         except (KafkaError, IllegalStateError) as error:
             raise BrokerError(repr(error)) from error
+        if begun != self._assignments:
+            self._put_back(batches)
+            return []
         return [self._inbound(record) for records in batches.values() for record in records]
+
+    def _put_back(
+        self, batches: Mapping[KafkaPartition, list[ConsumerRecord[bytes | None, bytes | None]]]
+    ) -> None:
+        """Go back to before these records: a rebalance came while the poll was on its way.
+
+        getmany() waits a rebalance out and then returns what the new assignment brought, and the position
+        is behind it. Whoever asked knows nothing of that assignment yet and would leave the records alone.
+        """
+        for partition, records in batches.items():
+            # Where it is not ours any more there is no position, and nothing to go back to.
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(partition, records[0].offset)
 
     def _inbound(self, record: ConsumerRecord[bytes | None, bytes | None]) -> Inbound:
         return Inbound(
@@ -141,6 +160,7 @@ class KafkaSource:
 
     async def assigned(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
         """Set every position explicitly before the first fetch, then hand the partitions over."""
+        self._assignments += 1
         wanted = list(partitions)
         if not wanted:
             await listener.on_assigned({})
@@ -193,6 +213,7 @@ class KafkaSource:
 
     async def revoked(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
         """Pass a revocation on under logical names."""
+        self._assignments += 1
         await listener.on_revoked([TopicPartition(self._logical[p.topic], p.partition) for p in partitions])
 
     def fail(self, error: BaseException) -> None:

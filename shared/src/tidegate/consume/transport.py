@@ -38,6 +38,7 @@ class Source(Protocol):
     ) -> list[Inbound]:
         """Return records of just these partitions, in offset order for each; empty after ``timeout_s``.
 
+        Never records of an assignment that began after the call: those come with a later call.
         Raises OffsetsLostError for records that are gone, BrokerError for what may pass.
         """
         ...

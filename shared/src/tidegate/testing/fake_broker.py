@@ -90,6 +90,7 @@ class FakeSource:
         self.topics = [str(topic) for topic in topics]
         self._listener: Listener | None = None
         self._positions: dict[TopicPartition, int] = {}
+        self._assignments = 0
         self.refuse_commits = False
 
     async def start(self, listener: Listener) -> None:
@@ -110,12 +111,14 @@ class FakeSource:
     async def take_all_away(self) -> None:
         """Revoke everything, letting the member commit first."""
         assert self._listener is not None
+        self._assignments += 1
         await self._listener.on_revoked(list(self._positions))
         self._positions.clear()
 
     async def give(self, share: Iterable[TopicPartition]) -> None:
         """Assign partitions at their committed position, or at the first record, committed at once."""
         assert self._listener is not None
+        self._assignments += 1
         positions = {}
         for where in share:
             commit = self.broker.commits[self.group].get(where)
@@ -136,12 +139,13 @@ class FakeSource:
             await asyncio.sleep(0)  # noqa: TID251 -- a poll always yields, as a real one does
             return records
         self.broker.grown.clear()
+        begun = self._assignments
         try:
             async with asyncio.timeout(timeout_s):
                 await self.broker.grown.wait()
         except TimeoutError:
             return []
-        return self._read(wanted, max_records)
+        return self._read(wanted, max_records) if begun == self._assignments else []
 
     def _read(self, wanted: list[TopicPartition], max_records: int) -> list[Inbound]:
         records: list[Inbound] = []
