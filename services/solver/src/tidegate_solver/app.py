@@ -7,10 +7,14 @@ from contextlib import asynccontextmanager
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.service import Service
 from tidegate.errors import ConfigurationError
+from tidegate.flow.adaptive_limit import LimitPolicy
+from tidegate.flow.breaker import BreakerPolicy
+from tidegate.flow.token_bucket import BucketPolicy
 from tidegate.process import Context
 from tidegate.records import CaptchaRequest
 from tidegate.topics import Topic
 
+from tidegate_solver.admission import Admission, AdmissionPolicy
 from tidegate_solver.events import ProviderUnverified
 from tidegate_solver.handler import Solver
 from tidegate_solver.heartbeat import Pulse
@@ -65,6 +69,17 @@ def profile_of(settings: SolverSettings) -> Profile:
     )
 
 
+def walls_of(settings: SolverSettings) -> AdmissionPolicy:
+    """Return the walls before the solving service. Raises ConfigurationError."""
+    return AdmissionPolicy(
+        limit=LimitPolicy(
+            maximum=settings.concurrency, minimum=min(settings.least_concurrency, settings.concurrency)
+        ),
+        breaker=BreakerPolicy(failures=settings.breaker_failures, reset_s=settings.breaker_reset_s),
+        bucket=BucketPolicy(rate_per_s=settings.create_rate, burst=settings.create_burst),
+    )
+
+
 @asynccontextmanager
 async def assemble(
     context: Context[Settings], profile: Profile, transport: Transport
@@ -80,6 +95,7 @@ async def assemble(
         broker_clock=context.broker_clock,
         emit=context.emit,
     )
+    admission = Admission(profile.name, walls_of(settings), clock=context.clock, emit=context.emit)
     pulse = Pulse(context.clock, context.settings.kafka.session_timeout_s)
     async with asyncio.TaskGroup() as owner:
         ticker = owner.create_task(pulse.run(), name="heartbeat")
@@ -88,6 +104,7 @@ async def assemble(
             yield Solver(
                 settings,
                 provider,
+                admission,
                 purchases,
                 context.reader,
                 clock=context.clock,

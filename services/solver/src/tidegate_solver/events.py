@@ -143,3 +143,46 @@ class ProviderUnverified(Event, frozen=True, kw_only=True):
 
     provider: str
     note: str
+
+
+class ConcurrencyChanged(Event, frozen=True, kw_only=True):
+    """The limit of tasks at the service moved: ``why``, and what was seen of the calls judged.
+
+    ``slowness`` is their median time as a ratio to an unhurried one, ``dropped`` the share refused or lost.
+    """
+
+    provider: str
+    before: int
+    after: int
+    why: str
+    slowness: float
+    dropped: float
+
+
+class BreakerOpened(Event, frozen=True, kw_only=True):
+    """A solving service failed too often in a row, or its probe failed: nothing is sent to it for a while."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+
+
+class BreakerProbed(Event, frozen=True, kw_only=True):
+    """The breaker is half-open: one createTask goes out to find out whether the service is back."""
+
+    provider: str
+
+
+class BreakerClosed(Event, frozen=True, kw_only=True):
+    """The service is back; requests go to it again."""
+
+    provider: str
+
+
+class CreateThrottled(Event, frozen=True, kw_only=True):
+    """A createTask waits for the token bucket."""
+
+    level: ClassVar[str] = "debug"
+
+    provider: str
+    wait_s: float

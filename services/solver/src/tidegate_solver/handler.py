@@ -14,8 +14,6 @@ reach of the handler's deadline.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import msgspec
 from tidegate import records
@@ -29,6 +27,7 @@ from tidegate.records import CaptchaRequest, Inbound, Job, SolutionStatus, TaskS
 from tidegate.topics import Topic
 
 from tidegate_solver import answers, events, wire
+from tidegate_solver.admission import Admission, Turn
 from tidegate_solver.answers import Answer
 from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.journal_log import entry_record, restore
@@ -36,6 +35,7 @@ from tidegate_solver.profiles import ErrorKind, KindProfile
 from tidegate_solver.provider import Provider, Task
 from tidegate_solver.purchase import Bought, Order, Purchases, TooLate, is_retryable
 from tidegate_solver.settings import HANDLER_DEADLINE_S, SolverSettings
+from tidegate_solver.strength import ending_of_harvest
 from tidegate_solver.worth import time_to_wait_s
 
 _REQUEST = records.decoder(CaptchaRequest)
@@ -51,6 +51,7 @@ class Solver:
         self,
         settings: SolverSettings,
         provider: Provider,
+        admission: Admission,
         purchases: Purchases,
         reader: PartitionReader,
         *,
@@ -61,13 +62,13 @@ class Solver:
     ) -> None:
         self._settings = settings
         self._provider = provider
+        self._admission = admission
         self._purchases = purchases
         self._reader = reader
         self._clock = clock
         self._broker_clock = broker_clock
         self._random = random
         self._emit = emit
-        self._slots = asyncio.Semaphore(settings.concurrency)
         self._journals: dict[int, Journal] = {}
         self._leaders: dict[str, asyncio.Future[Answer | None]] = {}
 
@@ -175,9 +176,12 @@ class Solver:
             message = f"a solve costs up to {offer.price:g} USD, the job allows {request.max_cost:g} USD"
             return answers.unbought(SolutionStatus.REFUSED, "max_cost", message, now_ms)
         ends_s = self._clock.monotonic() + HANDLER_DEADLINE_S - _ENDING_S - provider.time_limit_s
-        async with self._slot(self._patience_s(work, ends_s)) as got:
-            tries = 0
-            while got and (patience_s := self._patience_s(work, ends_s)) > 0:
+        tries = 0
+        while (patience_s := self._patience_s(work, ends_s)) > 0:
+            async with self._admission.turn(request.challenge.kind, patience_s) as turn:
+                patience_s = self._patience_s(work, ends_s)
+                if turn is None or patience_s <= 0:
+                    break
                 tries += 1
                 last_try = tries > self._settings.create_retries
                 result = await self._purchases.buy(
@@ -189,19 +193,21 @@ class Solver:
                         offer=offer,
                         until_ms=self._broker_clock.now_ms() + int(patience_s * 1000),
                         last_try=last_try,
+                        turn=turn,
                     )
                 )
                 match result:
                     case Bought(task):
-                        return await self._harvest(work, offer, task)
+                        return await self._harvest(work, offer, task, turn)
                     case wire.InDoubt(message=message):
                         return self._in_doubt(request, provider.name, offer.price, message)
                     case TooLate():
                         break
-                self._note_rejected(request, result, tries)
-                if last_try or not is_retryable(result):
-                    return answers.rejected(provider.name, result, self._broker_clock.now_ms())
-                await self._clock.sleep(min(self._pause_s(tries), patience_s))
+            self._note_rejected(request, result, tries)
+            if last_try or not is_retryable(result):
+                return answers.rejected(provider.name, result, self._broker_clock.now_ms())
+            # Its place is free meanwhile: whoever was refused for want of capacity does not sit on some.
+            await self._clock.sleep(min(self._pause_s(tries), patience_s))
         return answers.unbought(
             SolutionStatus.EXPIRED_UNBOUGHT,
             "expired",
@@ -244,10 +250,14 @@ class Solver:
         )
         return await self._harvest(work, msgspec.structs.replace(kind, price=entry.max_cost), task)
 
-    async def _harvest(self, work: Work[CaptchaRequest], offer: KindProfile, task: Task) -> Answer:
+    async def _harvest(
+        self, work: Work[CaptchaRequest], offer: KindProfile, task: Task, turn: Turn | None = None
+    ) -> Answer:
         """Poll a paid task to its end, whatever has become of the request, and book its cost."""
         request = work.payload
         harvest = await self._provider.harvest(task, offer)
+        if turn is not None:
+            turn.ending, turn.took_s = ending_of_harvest(harvest), harvest.took_s
         cost = self._provider.cost_of(harvest.result, offer.price)
         if cost > offer.price:
             self._emit(
@@ -273,22 +283,6 @@ class Solver:
             uncertain_s=harvest.uncertain_s,
             now_ms=self._broker_clock.now_ms(),
         )
-
-    @asynccontextmanager
-    async def _slot(self, patience_s: float) -> AsyncIterator[bool]:
-        """Take one of the bounded places at the solving service; False where the wait was too long."""
-        got = False
-        if patience_s > 0:
-            try:
-                async with asyncio.timeout(patience_s):
-                    got = await self._slots.acquire()
-            except TimeoutError:
-                pass
-        try:
-            yield got
-        finally:
-            if got:
-                self._slots.release()
 
     def _patience_s(self, work: Work[CaptchaRequest], ends_s: float) -> float:
         """Return how long a request may wait until it is bought; not above 0: it is too late (C4)."""

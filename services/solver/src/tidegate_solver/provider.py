@@ -1,7 +1,6 @@
 """One solving service: creates tasks, asks after them, and tells what became of the money.
 
-Later work puts several of these behind a router, with a breaker and a token bucket each; the handler
-already takes whatever ``for_request`` gives it.
+Later work puts several of these behind a router; the walls before each one are in ``admission``.
 """
 
 from collections.abc import Callable
@@ -33,11 +32,17 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Harvest(msgspec.Struct, frozen=True, kw_only=True):
-    """What polling brought, and when its result was still not there, in seconds before the end."""
+    """What polling brought.
+
+    ``uncertain_s`` is how long before the end it was still not there, ``took_s`` the task's age at the end;
+    ``troubled`` says that polls got no answer, so that it may have been ready much earlier.
+    """
 
     result: wire.Ready | wire.Failed
     polls: int
     uncertain_s: float = 0.0
+    took_s: float = 0.0
+    troubled: bool = False
 
 
 class Provider:
@@ -106,10 +111,11 @@ class Provider:
         # Where the last process stood in its rhythm is not known: as if it had polled just now.
         last_s = age_s if task.resumed and polls else None
         once_more = task.resumed
+        troubled = False
         while True:
             due_s = plan.next_after(last_s)
             if not plan.may_poll(due_s, polls) and not (once_more and polls < plan.cap):
-                return self._given_up(task, plan, polls, created_s)
+                return self._given_up(task, plan, polls, created_s, troubled=troubled)
             once_more = False
             await self._clock.sleep(max(0.0, created_s + due_s - self._clock.monotonic()))
             last_s = self._clock.monotonic() - created_s
@@ -119,11 +125,17 @@ class Provider:
                 took_s = self._clock.monotonic() - created_s
                 if isinstance(result, wire.Ready) and not task.resumed:
                     self._times[task.kind].observe(took_s, self._clock.monotonic())
-                return Harvest(result=result, polls=polls, uncertain_s=min(took_s, plan.interval_s))
+                uncertain_s = min(took_s, plan.interval_s)
+                return Harvest(
+                    result=result, polls=polls, uncertain_s=uncertain_s, took_s=took_s, troubled=troubled
+                )
+            troubled = troubled or result.trouble is not None
             if result.busy:
                 last_s += max(0.0, _BUSY_PAUSE_S - plan.interval_s)
 
-    def _given_up(self, task: Task, plan: PollPlan, polls: int, created_s: float) -> Harvest:
+    def _given_up(
+        self, task: Task, plan: PollPlan, polls: int, created_s: float, *, troubled: bool
+    ) -> Harvest:
         now_s = self._clock.monotonic()
         if not task.resumed:
             self._times[task.kind].observe(now_s - created_s, now_s)
@@ -131,7 +143,8 @@ class Provider:
             code, message = "poll_cap", f"not ready after {polls} polls, the most that the service allows"
         else:
             code, message = "time_limit", f"not ready after {plan.time_limit_s:.0f} s"
-        return Harvest(result=wire.Failed(code=code, kind=ErrorKind.RETRY, message=message), polls=polls)
+        failed = wire.Failed(code=code, kind=ErrorKind.RETRY, message=message)
+        return Harvest(result=failed, polls=polls, took_s=now_s - created_s, troubled=troubled)
 
     async def _poll(self, task: Task, kind: KindProfile) -> wire.ResultReply:
         body = wire.result_body(self.profile, self._key, task.task_id)

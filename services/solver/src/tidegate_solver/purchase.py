@@ -20,12 +20,14 @@ from tidegate.events import Emit
 from tidegate.records import CaptchaRequest
 
 from tidegate_solver import wire
+from tidegate_solver.admission import Turn
 from tidegate_solver.events import PurchaseOrphaned, StallNoticed
 from tidegate_solver.heartbeat import Pulse
 from tidegate_solver.journal import Journal
 from tidegate_solver.journal_log import entry_record
 from tidegate_solver.profiles import ErrorKind, KindProfile
 from tidegate_solver.provider import Provider, Task
+from tidegate_solver.strength import ending_of_create, is_away
 
 
 class TooLate(msgspec.Struct, frozen=True):
@@ -42,7 +44,10 @@ Result: TypeAlias = Bought | wire.Rejected | wire.InDoubt | TooLate
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What is bought for whom. ``partition`` is the request's, ``until_ms`` the last moment to buy."""
+    """What is bought for whom. ``partition`` is the request's, ``until_ms`` the last moment to buy.
+
+    ``turn`` is the leave to send createTask; the purchase ends it.
+    """
 
     request: CaptchaRequest
     partition: int
@@ -51,6 +56,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     offer: KindProfile
     until_ms: int
     last_try: bool
+    turn: Turn
 
 
 class TaskOwner(Protocol):
@@ -99,6 +105,7 @@ class Purchases:
         """
         running = _Running(order.partition, asyncio.get_running_loop().create_future())
         self._running[order.request.request_id] = running
+        order.turn.hand_over()
         running.task = self._owner.create_task(self._run(order, running), name="purchase")
         try:
             return await asyncio.shield(running.result)
@@ -148,6 +155,7 @@ class Purchases:
             if running.is_abandoned():
                 self._emit(PurchaseOrphaned(request_id=request_id, result=type(result).__name__))
         finally:
+            order.turn.not_sent()  # only where nothing was answered
             running.result.cancel()  # only where nothing was set: the whole process is being torn down
             del self._running[request_id]
 
@@ -173,6 +181,7 @@ class Purchases:
             return TooLate()
         reply = await order.provider.create(order.request, order.offer)
         created_at_ms = self._broker_clock.now_ms()
+        order.turn.answered(away=is_away(reply), ending=ending_of_create(reply))
         match reply:
             case wire.Created():
                 order.journal.task(request_id, task_id=reply.task_id, now_ms=created_at_ms)

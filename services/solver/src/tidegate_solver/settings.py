@@ -37,7 +37,30 @@ class SolverSettings(Section):
         description="Address instead of the profile's own, for a proxy or a simulated service.",
     )
     concurrency: int = Field(
-        50, ge=1, le=20_000, description="Tasks at the solving service at once; raise the window with it."
+        50,
+        ge=1,
+        le=20_000,
+        description="Tasks at the solving service at once, at most and at first; fewer where it is slow or "
+        "refuses them. Raise the window with it.",
+    )
+    least_concurrency: int = Field(
+        1, ge=1, le=20_000, description="Tasks at the solving service at once, at least, however slow it is."
+    )
+    create_rate: float = Field(
+        100.0, ge=0.01, le=10_000, description="createTask calls a second, at most, in the long run."
+    )
+    create_burst: float = Field(
+        100.0, ge=1, le=10_000, description="createTask calls at once after a pause, at most."
+    )
+    breaker_failures: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="createTask calls without a usable answer in a row after which nothing is sent; a person "
+        "understands five in a row.",
+    )
+    breaker_reset_s: float = Field(
+        30.0, ge=0.1, le=3600, description="Time until one request finds out whether the service is back."
     )
     time_limit_s: float = Field(
         120.0, ge=1, le=600, description="Longest life of one task, counted from its creation."

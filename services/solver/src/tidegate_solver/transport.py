@@ -13,6 +13,8 @@ from tidegate.errors import SolverError
 
 _LONGEST_REPLY = 1 << 20
 
+NOT_SENT = "not_sent"
+
 
 class NotSentError(SolverError):
     """The request never left this process: nothing can have been spent."""
@@ -45,7 +47,7 @@ class HttpTransport:
             ) as response:
                 return response.status, await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NotSentError("not_sent", f"no connection: {type(error).__name__}") from error
+            raise NotSentError(NOT_SENT, f"no connection: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError("no_answer", f"no whole answer: {type(error).__name__}") from error
 
