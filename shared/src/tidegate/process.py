@@ -44,8 +44,16 @@ class PartitionReader(Protocol):
         ...
 
 
+def _never_doubted() -> float:
+    return 0.0
+
+
 class Context(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
-    """What a service is built from. ``partitions`` is the count of every site-keyed topic."""
+    """What a service is built from. ``partitions`` is the count of every site-keyed topic.
+
+    ``membership_age_s`` tells how long ago the consumer group certainly counted this process in: with an age
+    of a session time-out, somebody else may own its partitions.
+    """
 
     settings: S
     emit: Emit
@@ -55,6 +63,7 @@ class Context(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     sink: Sink
     reader: PartitionReader
     partitions: int
+    membership_age_s: Callable[[], float] = _never_doubted
 
 
 Build = Callable[[Context[S]], AbstractAsyncContextManager[Service[Any]]]
@@ -124,6 +133,14 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
     emit(Configured(bootstrap=settings.kafka.bootstrap, prefix=settings.kafka.prefix, partitions=partitions))
     sink = KafkaSink(settings.kafka, clock=clock, broker_clock=broker_clock, emit=emit)
     await sink.start(partitions)
+    source = KafkaSource(
+        settings.kafka,
+        group=plan.group,
+        topics=plan.all_topics,
+        fetch_bytes=settings.runtime.fetch_bytes,
+        drain_deadline_s=settings.runtime.drain_deadline_s,
+        clock=clock,
+    )
     try:
         context = Context(
             settings=settings,
@@ -134,19 +151,13 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
             sink=sink,
             reader=KafkaReader(settings.kafka),
             partitions=partitions,
+            membership_age_s=source.membership_age_s,
         )
         async with build(context) as service:
             runtime = Runtime(
                 plan=plan,
                 service=service,
-                source=KafkaSource(
-                    settings.kafka,
-                    group=plan.group,
-                    topics=plan.all_topics,
-                    fetch_bytes=settings.runtime.fetch_bytes,
-                    drain_deadline_s=settings.runtime.drain_deadline_s,
-                    clock=clock,
-                ),
+                source=source,
                 sink=sink,
                 settings=settings.runtime,
                 clock=clock,

@@ -96,7 +96,7 @@ async def assemble(
         emit=context.emit,
     )
     admission = Admission(profile.name, walls_of(settings), clock=context.clock, emit=context.emit)
-    pulse = Pulse(context.clock, context.settings.kafka.session_timeout_s)
+    pulse = Pulse(context.clock, context.settings.kafka.session_timeout_s, context.membership_age_s)
     async with asyncio.TaskGroup() as owner:
         ticker = owner.create_task(pulse.run(), name="heartbeat")
         purchases = Purchases(owner, context.sink, pulse, context.broker_clock, context.emit)

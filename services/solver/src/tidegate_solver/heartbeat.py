@@ -1,8 +1,10 @@
-"""Was this process stopped? A stopped and continued one must not buy: others own its work by now (M3).
+"""Is this process still what its group takes it for? If not, others own its work, and it must not buy (M3).
 
 ``Heartbeat`` is pure: a ticker beats it, and a gap between beats, or since the last one, tells of a stall.
 It looks at the wall clock beside the monotonic one because a suspended machine stops the latter.
 """
+
+from collections.abc import Callable
 
 from tidegate.clock import Clock
 
@@ -36,13 +38,18 @@ class Heartbeat:
 
 
 class Pulse:
-    """The heartbeat with a clock: the ticker's side and the buyer's side."""
+    """The heartbeat with a clock: the ticker's side and the buyer's side.
+
+    ``membership_age_s`` is the group's side: how long ago it certainly counted this process in. One that runs
+    well while the broker is away, or the network, is given up all the same, and hears of it last.
+    """
 
     _BEATS_PER_LIMIT = 8
 
-    def __init__(self, clock: Clock, session_timeout_s: float) -> None:
+    def __init__(self, clock: Clock, session_timeout_s: float, membership_age_s: Callable[[], float]) -> None:
         self._clock = clock
-        limit_s = session_timeout_s / 2
+        self._membership_age_s = membership_age_s
+        self._limit_s = limit_s = session_timeout_s / 2
         self._every_s = limit_s / self._BEATS_PER_LIMIT
         self._heartbeat = Heartbeat(limit_s, monotonic_s=clock.monotonic(), wall_ms=clock.wall_ms())
 
@@ -54,6 +61,8 @@ class Pulse:
 
     def is_trusted(self) -> bool:
         """Say whether this process may buy right now."""
+        if self._membership_age_s() > self._limit_s:
+            return False
         return self._heartbeat.is_trusted(self._clock.monotonic(), self._clock.wall_ms())
 
     async def wait_until_trusted(self) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
@@ -63,6 +65,7 @@ class KafkaSource:
         )
         self._failure: BaseException | None = None
         self._assignments = 0
+        self._joining_at = self._member_at = -math.inf
 
     async def start(self, listener: Listener) -> None:
         """Connect and join; the first assignment comes later, by the listener."""
@@ -72,6 +75,29 @@ class KafkaSource:
             await self._consumer.start()
         except KafkaError as error:
             raise BrokerError(f"the group {self._group} cannot be joined: {error!r}") from error
+        self._watch_heartbeats()
+
+    def membership_age_s(self) -> float:
+        """Return seconds since a moment at which the group certainly counted us in; infinite before.
+
+        It is when a heartbeat was sent that was answered well, or a join begun that was. The group gives our
+        partitions away the session time-out after such a moment at the earliest, whatever we have heard:
+        while the broker is away, or the network, we hear of it last (M3).
+        """
+        return self._clock.monotonic() - self._member_at
+
+    def _watch_heartbeats(self) -> None:
+        coordinator: Any = self._consumer._coordinator  # noqa: SLF001 -- heartbeats are told of nowhere else
+        heartbeat = coordinator._do_heartbeat  # noqa: SLF001
+
+        async def watched() -> bool:
+            sent_at = self._clock.monotonic()
+            answered_well = bool(await heartbeat())
+            if answered_well:
+                self._member_at = max(self._member_at, sent_at)
+            return answered_well
+
+        coordinator._do_heartbeat = watched  # noqa: SLF001
 
     async def poll(
         self, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
@@ -161,6 +187,7 @@ class KafkaSource:
     async def assigned(self, partitions: Iterable[KafkaPartition], listener: Listener) -> None:
         """Set every position explicitly before the first fetch, then hand the partitions over."""
         self._assignments += 1
+        self._member_at = self._joining_at
         wanted = list(partitions)
         if not wanted:
             await listener.on_assigned({})
@@ -215,6 +242,7 @@ class KafkaSource:
         """Pass a revocation on under logical names."""
         self._assignments += 1
         await listener.on_revoked([TopicPartition(self._logical[p.topic], p.partition) for p in partitions])
+        self._joining_at = self._clock.monotonic()
 
     def fail(self, error: BaseException) -> None:
         """Keep what went wrong in a callback for the next poll: aiokafka would only log it."""
