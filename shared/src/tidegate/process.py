@@ -27,6 +27,7 @@ from tidegate.errors import BrokerError, ConfigurationError, TidegateError
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import health_server, probe
 from tidegate.kafka_admin import site_partitions
+from tidegate.memory import return_freed_memory
 from tidegate.records import Inbound
 from tidegate.settings import Settings, load
 from tidegate.tracing import OpenTelemetryTracing, tracer_provider
@@ -108,6 +109,7 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
     if arguments:
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
         return 2
+    return_freed_memory()
     try:
         uvloop.run(_serve(name, settings, plan, build, emit))
     except ConfigurationError as error:

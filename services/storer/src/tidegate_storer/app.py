@@ -30,7 +30,7 @@ from tidegate_storer.settings import Settings
 PLAN = Plan(
     group="storer",
     topics=(Topic.PAGES, Topic.SOLVES, Topic.DEAD_LETTER),
-    window=4_096,
+    window=2_048,
     deadline_s=None,
     fault=Fault.HOLD,
 )

@@ -33,13 +33,18 @@ class StorerSettings(Section):
         "makes more parts; the embedded stack uses 1.",
     )
     batches_in_flight: int = Field(
-        2, ge=1, le=16, description="Batches being written at once: one is parsed while another is sent."
+        1,
+        ge=1,
+        le=16,
+        description="Batches being written at once. The next one fills meanwhile; more of them take memory, "
+        "and ClickHouse likes few inserts.",
     )
     bytes_in_hand: int = Field(
-        64 << 20,
+        32 << 20,
         ge=1 << 20,
         le=4 << 30,
-        description="Bytes of bodies in hand at once: two batches in flight, one filling, one being parsed.",
+        description="Bytes of bodies in hand at once: one batch in flight, one filling, some being parsed. "
+        "A process takes about four times as much beside its own 70 MB. At least twice batch_bytes.",
     )
     max_body_bytes: int = Field(
         64 << 20,
