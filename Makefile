@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BOOT := .cache/uv
+UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= python3.11
 MEMBERS := shared services/fetcher services/solver services/storer cli
@@ -20,7 +21,7 @@ help: ## List the targets
 # uv is fetched from the package index when the machine has none.
 $(BOOT)/bin/uv:
 	$(PYTHON) -m venv $(BOOT)
-	$(BOOT)/bin/pip install --quiet uv
+	$(BOOT)/bin/pip install --quiet uv==$(UV_VERSION)
 
 $(STAMP): requirements/dev.txt $(MEMBERS:%=%/pyproject.toml) | $(filter $(BOOT)/bin/uv,$(UV))
 	$(UV) venv --quiet --allow-existing --python 3.11 $(VENV)
@@ -58,6 +59,15 @@ test: $(STAMP) ## Every test that needs no Apache Kafka
 .PHONY: test-kafka
 test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)
 	TIDEGATE_TEST_KAFKA=required $(BIN)/pytest -m kafka
+
+.PHONY: test-containers
+test-containers: $(STAMP) ## The same on images of Kafka and ClickHouse (needs a container engine)
+	TEST_CONTAINERS=required $(BIN)/pytest -m containers tests/containers
+
+.PHONY: docs
+docs: $(STAMP) ## Write the generated pages anew: JSON Schemas and the configuration reference
+	$(BIN)/python -m tidegate.schemas docs/schemas
+	$(BIN)/python tools/configuration_docs.py
 
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
