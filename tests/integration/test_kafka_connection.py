@@ -1,4 +1,4 @@
-"""aiokafka on uvloop: a connection that has just gone is an error that aiokafka knows."""
+"""What aiokafka makes of connections that have gone, mended."""
 
 import asyncio
 
@@ -42,3 +42,19 @@ def test_a_write_on_a_dead_connection_is_a_connection_error(monkeypatch: pytest.
     kafka_connection.mend_connections()
     with pytest.raises(KafkaConnectionError):
         uvloop.run(_send_on_a_dead_connection())
+
+
+async def test_a_cancellation_of_nobody_does_not_end_who_closes() -> None:
+    """It comes out of stop() where aiokafka has cancelled a task of its own."""
+
+    async def stop() -> None:
+        raise asyncio.CancelledError
+
+    await kafka_connection.close_quietly(stop)
+
+
+async def test_a_cancellation_of_who_closes_ends_the_closing() -> None:
+    """A deadline for the closing holds."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await kafka_connection.close_quietly(asyncio.Event().wait)

@@ -1,12 +1,18 @@
-"""A trap of aiokafka on uvloop, mended in one place.
+"""Traps of aiokafka's connections, mended in one place.
 
-A transport of asyncio takes a write after its connection has gone, and drops it. One of uvloop raises
-RuntimeError. aiokafka is prepared for OSError only, so in the moment between a reset and its notice of it the
-error escapes into whatever sent the request: a commit, and the process ends; the task that renews the
+On uvloop: a transport of asyncio takes a write after its connection has gone, and drops it. One of uvloop
+raises RuntimeError. aiokafka is prepared for OSError only, so in the moment between a reset and its notice of
+it the error escapes into whatever sent the request: a commit, and the process ends; the task that renews the
 metadata or the one that sends batches, and that task ends for good while the process looks alive.
+
+On closing: a client cancels tasks of its own and waits for them, and where one of them was in a pause after
+an error its CancelledError comes out of ``stop()``, in the name of nobody who cancelled anything. It would
+end whoever closes, silently.
 """
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -28,3 +34,18 @@ def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool
     except RuntimeError as error:
         self.close(reason=CloseReason.CONNECTION_BROKEN)
         raise KafkaConnectionError(f"the connection has gone: {error}") from error
+
+
+async def close_quietly(close: Callable[[], Awaitable[object]]) -> None:
+    """Close a client of aiokafka; whatever it meets there is nobody's business any more.
+
+    A cancellation of the caller is one, and ends the closing.
+    """
+
+    async def run() -> None:
+        with contextlib.suppress(KafkaError, OSError):
+            await close()
+
+    # A child's own CancelledError is no error to the group.
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run())

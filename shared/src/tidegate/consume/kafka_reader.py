@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError
 
+from tidegate.consume.kafka_connection import close_quietly
 from tidegate.errors import BrokerError
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
@@ -51,4 +52,4 @@ class KafkaReader:
         except KafkaError as error:
             raise BrokerError(f"{topic}[{partition}] cannot be read: {error!r}") from error
         finally:
-            await consumer.stop()
+            await close_quietly(consumer.stop)

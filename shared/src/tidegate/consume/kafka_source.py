@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
+from tidegate.consume.kafka_connection import close_quietly
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError
@@ -178,9 +179,9 @@ class KafkaSource:
         """Leave the group; LeaveGroup itself may hang, so this ends after a while in any case."""
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._consumer.stop()
-                await self._admin.close()
-        except (TimeoutError, KafkaError):
+                await close_quietly(self._consumer.stop)
+                await close_quietly(self._admin.close)
+        except TimeoutError:
             # The broker will notice by the session time-out; there is nothing left to lose.
             return
 
