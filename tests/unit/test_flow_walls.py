@@ -292,6 +292,40 @@ class TestGate:
         gate.passed(SiteClass.CLEAN, 3.0)
         assert gate.slots(SiteClass.CLEAN, 50, 3.1) == 0
 
+    def test_what_holds_most_is_named(self) -> None:
+        """By the worse of a topic's two measures."""
+        gate = Gate(DEFAULTS, 0.0)
+        gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=800), 0.0)
+        gate.observe(Topic.PAGES, Load(records=0, wait_s=1000.0), 0.0)
+        assert gate.held_by(SiteClass.PRONE) is Topic.PAGES
+
+    def test_reopening_is_measured_from_the_last_reading(self) -> None:
+        """Whatever the clock's zero."""
+        gate = Gate(DEFAULTS, 5000.0)
+        gate.observe(Topic.PAGES, Load(records=100_000), 5001.0)
+        gate.observe(Topic.PAGES, Load(records=0), 5003.0)
+        assert gate.share(SiteClass.CLEAN) == pytest.approx(0.2)
+        with pytest.raises(IllegalTransitionError):
+            gate.observe(Topic.PAGES, Load(records=0), 5002.0)
+
+    def test_without_hysteresis_the_share_follows_the_load(self) -> None:
+        """Half way between the marks, half passes, in both directions."""
+        policy = GatePolicy(prone=CAPTCHA_REQUESTS.prone, clean=CAPTCHA_REQUESTS.clean, hysteresis=0.0)
+        gate = Gate({Topic.CAPTCHA_REQUESTS: policy}, 0.0)
+        for now, records in ((0.0, 550), (1.0, 1000), (100.0, 550)):
+            gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=records), now)
+            assert gate.share(SiteClass.PRONE) == pytest.approx((1000 - records) / 900)
+
+    def test_the_named_defaults(self) -> None:
+        """Changing one is a decision, not an accident."""
+
+        def rows(policy: GatePolicy) -> list[tuple[float, float] | None]:
+            marks = [policy.prone.records, policy.prone.wait_s, policy.clean.records, policy.clean.wait_s]
+            return [None if one is None else (one.low, one.high) for one in marks]
+
+        assert rows(DEFAULTS[Topic.CAPTCHA_REQUESTS]) == [(100, 1000), (20, 90), (5000, 20_000), None]
+        assert rows(DEFAULTS[Topic.PAGES]) == [(5000, 20_000), (30, 120), (10_000, 40_000), (60, 240)]
+
     def test_an_unknown_topic_is_illegal(self) -> None:
         """A reading that the gate has no marks for is a wiring fault."""
         with pytest.raises(IllegalTransitionError):
