@@ -69,6 +69,14 @@ docs: $(STAMP) ## Write the generated pages anew: JSON Schemas and the configura
 	$(BIN)/python -m tidegate.schemas docs/schemas
 	$(BIN)/python tools/configuration_docs.py
 
+# What the brief campaign of `make test-kafka` does, for longer: SEED= MINUTES= NODES=1|3 PER_SECOND=.
+MINUTES ?= 1
+NODES ?= 1
+.PHONY: chaos
+chaos: $(STAMP) ## Break everything by a seed's schedule and judge what is left (needs Java 17 and Maven)
+	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --nodes $(NODES) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(PER_SECOND),--per-second $(PER_SECOND))
+
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
 	$(BIN)/tidegate demo
