@@ -11,7 +11,7 @@ from tidegate.consume import runtime_events as events
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.plan import Fault
 from tidegate.consume.service import Work
-from tidegate.errors import FatalProduceError, RecordError
+from tidegate.errors import FatalProduceError, RebalanceError, RecordError
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import HEADER_DEAD, DeadMeta, Inbound, decoder, job_state
 from tidegate.settings import RuntimeSettings
@@ -386,6 +386,22 @@ async def test_a_produce_whose_fate_is_unknown_ends_the_process(broker: FakeBrok
     with pytest.RaisesGroup(FatalProduceError):
         await harness.runtime.run(harness.stop)
     assert broker.committed("fetcher", URLS) == 0
+
+
+async def test_an_assignment_that_failed_ends_the_process(broker: FakeBroker) -> None:
+    """A member that holds partitions and reads none would leave them lying for ever."""
+    harness = Harness(broker, ScriptedService())
+
+    async def fail_once_ready() -> None:
+        await until(lambda: harness.runtime.is_ready)
+        harness.source.failure = "the coordinator did not answer"
+        await broker.rebalance("fetcher")
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(fail_once_ready())
+        with pytest.raises(ExceptionGroup) as caught:
+            await harness.runtime.run(harness.stop)
+    assert isinstance(caught.value.exceptions[0], RebalanceError)
 
 
 async def test_dead_by_the_handler_keeps_its_reason(broker: FakeBroker) -> None:

@@ -4,6 +4,7 @@ TidegateError
 ├── ConfigurationError      a setting, topic or schema that an operator must mend; the process ends
 ├── RecordError             input that can never be handled; becomes a dead letter with its reason
 ├── IllegalTransitionError  a state machine was asked for a step that it does not have; nothing changed
+├── RebalanceError          an assignment was not taken up and its partitions stand still; the process ends
 ├── BrokerError             Kafka refused or lost something that the caller must judge
 │   ├── FatalProduceError   whether a custody record was stored is unknown for good; the process ends
 │   ├── CommitRefusedError  the group moved on, or nobody knows; the next owner redoes the work
@@ -46,6 +47,10 @@ class RecordError(TidegateError):
 
 class IllegalTransitionError(TidegateError):
     """A pure state machine was asked for an illegal step; its state is unchanged."""
+
+
+class RebalanceError(TidegateError):
+    """What the group gave us could not be taken up: nothing else would ever read it, so the process ends."""
 
 
 class BrokerError(TidegateError):

@@ -7,6 +7,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError
 
 from tidegate.consume.kafka_connection import close_quietly
+from tidegate.consume.kafka_record import inbound
 from tidegate.errors import BrokerError
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
@@ -40,15 +41,7 @@ class KafkaReader:
                 # What came after the call is handed out too: the embedded broker names the last batch's
                 # first offset + 1 as the end, and the rest of that batch must not be missed.
                 for record in batches.get(where, ()):
-                    yield Inbound(
-                        topic=topic,
-                        partition=partition,
-                        offset=record.offset,
-                        timestamp_ms=record.timestamp,
-                        key=record.key,
-                        value=record.value or b"",
-                        headers=dict(record.headers),
-                    )
+                    yield inbound(topic, record)
         except KafkaError as error:
             raise BrokerError(f"{topic}[{partition}] cannot be read: {error!r}") from error
         finally:

@@ -15,9 +15,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
 from tidegate.consume.kafka_connection import close_quietly
+from tidegate.consume.kafka_record import inbound
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
-from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError
+from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RebalanceError
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
 
@@ -104,8 +105,7 @@ class KafkaSource:
         self, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
     ) -> list[Inbound]:
         """Return what has been fetched of these partitions; ask the broker for nothing else."""
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         wanted = [KafkaPartition(self._physical[topic], number) for topic, number in partitions]
         begun = self._assignments
         # getmany() of no partitions means all of them (C8).
@@ -124,7 +124,9 @@ class KafkaSource:
         if begun != self._assignments:
             self._put_back(batches)
             return []
-        return [self._inbound(record) for records in batches.values() for record in records]
+        return [
+            inbound(self._logical[record.topic], record) for records in batches.values() for record in records
+        ]
 
     def _put_back(
         self, batches: Mapping[KafkaPartition, list[ConsumerRecord[bytes | None, bytes | None]]]
@@ -139,20 +141,13 @@ class KafkaSource:
             with contextlib.suppress(IllegalStateError):
                 self._consumer.seek(partition, records[0].offset)
 
-    def _inbound(self, record: ConsumerRecord[bytes | None, bytes | None]) -> Inbound:
-        return Inbound(
-            topic=self._logical[record.topic],
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp,
-            key=record.key,
-            value=record.value or b"",
-            headers=dict(record.headers),
-        )
-
     async def _lost(self, error: OffsetOutOfRangeError) -> OffsetsLostError:
         positions: dict[KafkaPartition, int] = error.args[0]
-        first = await self._consumer.beginning_offsets(list(positions))
+        try:
+            first = await self._consumer.beginning_offsets(list(positions))
+        except KafkaError as unknown:
+            # It is asked for again with the next poll, which meets the same gap.
+            raise BrokerError(repr(unknown)) from unknown
         return OffsetsLostError(
             {
                 (self._logical[partition.topic], partition.partition): (offset, first[partition])
@@ -246,8 +241,13 @@ class KafkaSource:
         self._joining_at = self._clock.monotonic()
 
     def fail(self, error: BaseException) -> None:
-        """Keep what went wrong in a callback for the next poll: aiokafka would only log it."""
+        """Keep what went wrong in a callback: aiokafka would only log it."""
         self._failure = error
+
+    def check(self) -> None:
+        """Raise what went wrong in a rebalance: the member holds partitions that it does not read."""
+        if self._failure is not None:
+            raise RebalanceError(repr(self._failure)) from self._failure
 
 
 class _Rebalances(ConsumerRebalanceListener):
@@ -258,11 +258,11 @@ class _Rebalances(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
         try:
             await self._source.assigned(assigned, self._listener)
-        except Exception as error:  # noqa: BLE001 -- judged by the next poll
+        except Exception as error:  # noqa: BLE001 -- judged by the next check
             self._source.fail(error)
 
     async def on_partitions_revoked(self, revoked: set[KafkaPartition]) -> None:
         try:
             await self._source.revoked(revoked, self._listener)
-        except Exception as error:  # noqa: BLE001 -- judged by the next poll
+        except Exception as error:  # noqa: BLE001 -- judged by the next check
             self._source.fail(error)

@@ -222,6 +222,7 @@ class Runtime(Generic[P]):
             wanted, full = self._wanted()
             try:
                 if not wanted:
+                    self._source.check()
                     await self._wait_for_room()
                 else:
                     # Blocking on the empty partitions would keep the full ones waiting once they drain.

@@ -43,6 +43,10 @@ class Source(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise RebalanceError where one went wrong: with nothing to poll, nothing else tells of it."""
+        ...
+
     async def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:
         """Commit. Raises CommitRefusedError when it was refused or its answer did not come."""
         ...

@@ -14,7 +14,7 @@ from tidegate.clock import Clock
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.service import Ack
 from tidegate.consume.transport import Listener, Position
-from tidegate.errors import CommitRefusedError, OffsetsLostError
+from tidegate.errors import CommitRefusedError, OffsetsLostError, RebalanceError
 from tidegate.outcome import Outgoing
 from tidegate.records import Inbound
 from tidegate.sites import partition_of
@@ -92,6 +92,7 @@ class FakeSource:
         self._positions: dict[TopicPartition, int] = {}
         self._assignments = 0
         self.refuse_commits = False
+        self.failure: str | None = None
 
     async def start(self, listener: Listener) -> None:
         """Join the group and rebalance it."""
@@ -116,8 +117,13 @@ class FakeSource:
         self._positions.clear()
 
     async def give(self, share: Iterable[TopicPartition]) -> None:
-        """Assign partitions at their committed position, or at the first record, committed at once."""
+        """Assign partitions at their committed position, or at the first record, committed at once.
+
+        With ``failure`` set, as when the broker could not be asked for the position: nobody is told.
+        """
         assert self._listener is not None
+        if self.failure is not None:
+            return
         self._assignments += 1
         positions = {}
         for where in share:
@@ -128,6 +134,11 @@ class FakeSource:
             positions[where] = Position(commit.offset, commit.metadata)
             self._positions[where] = commit.offset
         await self._listener.on_assigned(positions)
+
+    def check(self) -> None:
+        """Raise the failure that the test has set."""
+        if self.failure is not None:
+            raise RebalanceError(self.failure)
 
     async def poll(
         self, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
