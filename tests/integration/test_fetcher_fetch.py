@@ -384,6 +384,43 @@ async def raw_server(answer: bytes, *, close: bool = True) -> asyncio.Server:
     return await asyncio.start_server(talk, "127.0.0.1", 0)
 
 
+async def test_headers_that_are_no_utf_8_do_not_cost_the_page() -> None:
+    """Old servers write Latin-1; a record holds it as text, and a cookie travels with a challenge."""
+    headers = (
+        b"HTTP/1.1 200 OK\r\nServer: caf\xe9\r\nSet-Cookie: a=caf\xe9\r\nContent-Type: text/html; n=\xe9\r\n"
+    )
+    for body in (b"<p>hello", GATE):
+        length = f"Content-Length: {len(body)}\r\n\r\n".encode()
+        server = await raw_server(headers + length + body)
+        port = server.sockets[0].getsockname()[1]
+        async with server, fetcher(solve_hosts=("127.0.0.1",)) as service:
+            outcome = await run(service, f"http://127.0.0.1:{port}/")
+        if body == GATE:
+            assert [cookie.value for cookie in request_of(outcome).identity.cookies] == ["caf\xe9"]
+        else:
+            assert page_of(outcome).meta.headers["Server"] == "caf\xe9"
+            assert page_of(outcome).meta.content_type == "text/html; n=\xe9"
+
+
+async def test_a_redirect_keeps_bytes_that_are_no_utf_8() -> None:
+    """They are escaped as they came: left out, they would lead elsewhere."""
+    asked: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
+        first = len(asked) == 1
+        status = b"302 Found\r\nLocation: /caf\xe9%20" if first else b"200 OK"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, fetcher() as service:
+        page_of(await run(service, f"http://127.0.0.1:{port}/"))
+    assert asked == ["/", "/caf%E9%20"]
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

@@ -83,3 +83,11 @@ def test_nested_codings_are_refused() -> None:
     """Compressed twice is what bombs are."""
     with pytest.raises(BodyTooLargeError):
         decoded(gzip.compress(gzip.compress(TEXT)), "gzip, gzip", LIMIT)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_of_countless_empty_pieces_is_refused_at_once(coding: str) -> None:
+    """Each piece costs a copy of what is left: ten megabytes of empty ones would take minutes (C10)."""
+    piece = {"gzip": gzip.compress(b""), "zstd": zstandard.compress(b"")}[coding]
+    with pytest.raises(BodyTooLargeError):
+        decoded(piece * 2000, coding, LIMIT)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from selectolax.lexbor import LexborNode
 from support.fetcher import PAGE_URL, fixtures
 from tidegate.errors import ConfigurationError
 from tidegate.records import Challenge, ChallengeKind
-from tidegate_fetcher import signatures
+from tidegate_fetcher import forms, signatures
 from tidegate_fetcher.detection import Detector
 from yarl import URL
 
@@ -118,3 +119,34 @@ def test_only_the_first_megabyte_is_looked_at() -> None:
     row = fixtures(ChallengeKind.HCAPTCHA, "challenge")[0]
     body = b"<!-- " + b"x" * (1 << 20) + b" -->" + row["html"].encode()
     assert DETECTOR.detect(body, status=403, content_type="text/html", url=URL(PAGE_URL)) is None
+
+
+_WIDGET = '<div class="g-recaptcha" data-sitekey="6LeIxAcTAAAA"></div>'
+_HOSTILE = {
+    "thousands of widgets in a form that asks": f"<form><input name=q>{_WIDGET * 3000}</form>",
+    "thousands of forms": _WIDGET
+    + "".join(f"<form id=f{n}></form>" for n in range(4000))
+    + "<i form=x></i>" * 4000,
+}
+
+
+@pytest.mark.parametrize("html", _HOSTILE.values(), ids=list(_HOSTILE))
+def test_a_hostile_page_is_judged_in_bounded_work(html: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a page repeats itself, few nodes are walked (C10)."""
+    walked = 0
+
+    def counted(node: LexborNode) -> bool:
+        nonlocal walked
+        walked += 1
+        return hidden(node)
+
+    hidden = forms.hidden
+    monkeypatch.setattr(forms, "hidden", counted)
+    detect({"html": html})
+    assert walked <= 1_000
+
+
+def test_a_page_of_countless_elements_is_not_even_parsed() -> None:
+    """Parsing costs the square of the nesting, and a gate has little to show (C10)."""
+    assert detect({"html": "<div>" * 25_000 + _WIDGET}) is None
+    assert detect({"html": "<div>" * 100 + _WIDGET}) is not None

@@ -47,6 +47,21 @@ def test_what_is_no_url_says_why(text: str, reason: Reason) -> None:
     assert caught.value.message.endswith(".")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://joe:hunter2@exa\u2100mple.com/",
+        "https://joe:hunter2/7@h.example/",
+        "https://joe:hunter2@[zz]/",
+    ],
+)
+def test_what_is_no_url_is_not_quoted(url: str) -> None:
+    """The sentence is stored and shown, and a broken URL may still hold a password (O7)."""
+    with pytest.raises(RecordError) as caught:
+        site_of(url)
+    assert "hunter2" not in caught.value.message
+
+
 @pytest.mark.parametrize("key", [b"", b"a", b"example.com", b"\x00" * 21, "bücher".encode(), b"x" * 300])
 def test_partitions_agree_with_the_java_client(key: bytes) -> None:
     """murmur2, as Kafka's own clients compute it (S1)."""

@@ -28,7 +28,8 @@ def parse_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise RecordError(Reason.NOT_A_URL, f"This is not a URL: {error}.") from error
+        # Its text may quote user and password, which this sentence is stored without.
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL: its host cannot be read.") from error
     if not parts.scheme:
         raise RecordError(Reason.NOT_A_URL, "This is not a URL: it has no scheme such as https://.")
     if parts.scheme not in _DEFAULT_PORTS:
@@ -55,7 +56,9 @@ def _site(scheme: str, netloc: str) -> str:
     try:
         port = parts.port
     except ValueError as error:
-        raise RecordError(Reason.NOT_A_URL, f"This is not a URL: {error}.") from error
+        # A password with a slash in it reads like a port, so the port is not quoted.
+        sentence = "This is not a URL: its port is no number between 1 and 65535."
+        raise RecordError(Reason.NOT_A_URL, sentence) from error
     name = (parts.hostname or "").rstrip(".")
     if not name or port == 0:
         raise RecordError(Reason.NOT_A_URL, "This is not a URL: it names no host that could exist.")

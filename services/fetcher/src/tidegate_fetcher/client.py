@@ -7,6 +7,7 @@ query and no credential.
 
 import asyncio
 import ssl
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -27,11 +28,13 @@ from tidegate_fetcher.exchange import (
     RefusedError,
     Request,
     Response,
+    readable,
 )
 from tidegate_fetcher.policy import Policy
 
 _LARGE = 1 << 20
 _DRAINED = 1 << 16
+_ASCII = bytes(range(128))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS = ("Content-Type", "Content-Encoding", "Content-Language", "Content-Location")
 _SOCKS_ERRORS = (ProxyConnectionError, ProxyError, ProxyTimeoutError)
@@ -101,7 +104,7 @@ class HttpClient:
         url, method, body, jar = request.url, request.method.upper(), request.body, request.jar
         headers = CIMultiDict(request.headers)
         headers["Accept-Encoding"] = ACCEPT_ENCODING
-        origin = url.origin()
+        origin = canonical(url).origin()
         for hop in range(self._max_redirects + 1):
             url = canonical(url)
             self._judge(url, hop)
@@ -156,7 +159,7 @@ class HttpClient:
                     await _drain(answer)
                 return _Answer(
                     status=answer.status,
-                    headers=answer.headers,
+                    headers=readable(answer.headers),
                     target=target,
                     body=decoded_body,
                     wire_bytes=wire_bytes,
@@ -254,7 +257,9 @@ def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:
     if not location:
         return None
     try:
-        target = url.join(URL(location.strip())).with_fragment(None)
+        # Bytes that are not ASCII are escaped as they came, as browsers do, whatever they are in.
+        asked = quote(location.strip().encode(errors="surrogateescape"), safe=_ASCII)
+        target = url.join(URL(asked)).with_fragment(None)
         return target.with_user(None) if target.raw_user is not None else target
     except (ValueError, TypeError, UnicodeError):
         return None

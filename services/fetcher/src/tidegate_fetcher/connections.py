@@ -22,6 +22,7 @@ from tidegate_fetcher.addresses import AddressRules
 from tidegate_fetcher.exchange import NetworkFailedError, RefusedError
 
 _REFUSED = "address refused"
+_SOCKS_PORT = 1080
 AddrInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
@@ -111,8 +112,11 @@ class Connections:
             return Route(self._direct.session, url.with_user(None), credentials)
         kept = self._socks.get(proxy)
         if kept is None:
-            connector = await self._socks_connector(url)
-            kept = self._socks.setdefault(proxy, _Socks(self._session(connector)))
+            address = await self._socks_address(url)
+            # Another request may have opened it meanwhile; a second session would never be closed.
+            kept = self._socks.get(proxy)
+            if kept is None:
+                kept = self._socks[proxy] = _Socks(self._session(self._socks_connector(url, address)))
         self._socks.move_to_end(proxy)
         kept.users += 1
         return Route(kept.session)
@@ -151,17 +155,12 @@ class Connections:
             max_field_size=32_768,
         )
 
-    async def _socks_connector(self, url: URL) -> ProxyConnector:
-        """Return a connector bound to the judged address of the proxy, so that its name cannot move.
-
-        Names of pages are resolved by the proxy.
-        """
-        assert url.host is not None
-        port = url.port or 1080
+    async def _socks_address(self, url: URL) -> str:
+        """Return an address of the proxy that the rules admit."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+                found = await loop.getaddrinfo(url.host, url.port or _SOCKS_PORT, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise NetworkFailedError("The name of the job's proxy cannot be resolved.") from error
         refusals = [self._rules.refusal(str(info[4][0])) for info in found]
@@ -169,9 +168,16 @@ class Connections:
         if not usable:
             sentence = f"The job's proxy is refused: its address is {refusals[0]}."
             raise RefusedError(Reason.ADDRESS_REFUSED, sentence)
+        return usable[0]
+
+    def _socks_connector(self, url: URL, address: str) -> ProxyConnector:
+        """Return a connector bound to the judged address of the proxy, so that its name cannot move.
+
+        Names of pages are resolved by the proxy.
+        """
         return ProxyConnector(
-            host=usable[0],
-            port=port,
+            host=address,
+            port=url.port or _SOCKS_PORT,
             proxy_type=ProxyType.SOCKS5,
             username=url.user,
             password=url.password,

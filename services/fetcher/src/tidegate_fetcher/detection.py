@@ -7,6 +7,7 @@ page that shows its content is no gate.
 """
 
 import re
+from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 from tidegate.records import Challenge
@@ -17,6 +18,12 @@ from tidegate_fetcher.signatures import Gate, Table
 from tidegate_fetcher.widgets import Found, widgets
 
 MAX_SCREENED_BYTES = 1 << 20
+# Parsing costs the square of the nesting: 20,000 open elements take a second, 100,000 a minute in which
+# nothing else runs. A page of so many elements shows more than a gate does.
+_MAX_TAGS = 20_000
+# Widgets judged on a page, and forms and password fields looked at for one: enough for any honest page.
+_MAX_WIDGETS = 8
+_MAX_FORMS = 16
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 _PLAIN = (b"<!doctype html", b"<html", b"<head", b"<body")
 # Left out of what a page has to show: its code, and the frame that every page of a site has.
@@ -40,16 +47,16 @@ class Detector:
                 break
         else:
             return None
-        if not _is_html(body, content_type):
+        if not _is_html(body, content_type) or body.count(b"<") > _MAX_TAGS:
             return None
         tree = LexborHTMLParser(body.replace(b"\0", b""))
         shown: str | None = None
-        for found in widgets(tree, self._table.signature):
+        for found in islice(widgets(tree, self._table.signature), _MAX_WIDGETS):
             form = _form_of(tree, found)
             tokens = frozenset(found.token_fields)
             if form is not None and any(forms.fillable(c, tokens) for c in forms.controls(tree, form)):
                 continue
-            if form is None and any(not forms.hidden(n) for n in tree.css("input[type=password]")):
+            if form is None and any(not forms.hidden(n) for n in _password_fields(tree)):
                 continue
             if shown is None:
                 shown = _shown(tree)
@@ -66,13 +73,17 @@ class Detector:
         return None
 
 
+def _password_fields(tree: LexborHTMLParser) -> list[LexborNode]:
+    return tree.css("input[type=password]")[:_MAX_FORMS]
+
+
 def _form_of(tree: LexborHTMLParser, found: Found) -> LexborNode | None:
     """Return the form that takes the token: around the widget, with the token's field, or the only one."""
     if found.node is not None:
         around = forms.enclosing(found.node)
         if around is not None:
             return around
-    candidates = [form for form in tree.css("form") if not forms.hidden(form)]
+    candidates = [form for form in tree.css("form")[:_MAX_FORMS] if not forms.hidden(form)]
     tokens = frozenset(found.token_fields)
     for form in candidates:
         if any((c.attributes.get("name") or "") in tokens for c in forms.controls(tree, form)):

@@ -51,6 +51,25 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         return self.headers.get("Content-Type", "")
 
 
+def readable(headers: Headers) -> Headers:
+    """Return headers whose values are text that can be written as UTF-8.
+
+    aiohttp keeps bytes that are no UTF-8 as lone surrogates, which no record can hold. HTTP's own reading of
+    them is Latin-1.
+    """
+    if all(map(str.isascii, headers.values())):
+        return headers
+    return CIMultiDict((name, _text(value)) for name, value in headers.items())
+
+
+def _text(value: str) -> str:
+    raw = value.encode(errors="surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
 class ExchangeError(Exception):
     """A request that brought no answer. The message is a sentence and holds no secret."""
 

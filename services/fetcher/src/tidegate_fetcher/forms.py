@@ -17,12 +17,18 @@ _UNFILLED_TYPES = frozenset({"hidden", "submit", "reset", "button", "image", "ch
 _INVISIBLE_TAGS = frozenset({"template", "noscript", "script", "style", "head"})
 _INVISIBLE_CLASSES = frozenset({"hidden", "d-none", "modal", "invisible", "visually-hidden", "sr-only"})
 MAX_FIELDS = 500
+# How far up and how wide is looked: what a stranger nests or repeats must not stop the fetcher. Browsers
+# nest 512 deep at most; honest pages have dozens of levels, and forms dozens of controls.
+MAX_DEPTH = 256
+MAX_CONTROLS = 500
 
 
 def hidden(node: LexborNode) -> bool:
     """Say whether a person does not see the node, as far as the markup alone tells."""
     here: LexborNode | None = node
-    while here is not None:
+    for _ in range(MAX_DEPTH):
+        if here is None:
+            break
         attributes = here.attributes
         if here.tag in _INVISIBLE_TAGS or "hidden" in attributes:
             return True
@@ -48,13 +54,14 @@ def enclosing(node: LexborNode) -> LexborNode | None:
 
 
 def controls(tree: LexborHTMLParser, form: LexborNode) -> Iterator[LexborNode]:
-    """Yield a form's controls, those that name it from elsewhere last."""
-    yield from form.css(_CONTROLS)
+    """Yield a form's controls, those that name it from elsewhere last; the first ones of very many."""
+    own = form.css(_CONTROLS)[:MAX_CONTROLS]
+    yield from own
     name = form.attributes.get("id")
     if not name:
         return
-    inside = {node.mem_id for node in form.css(_CONTROLS)}
-    for node in tree.css("[form]"):
+    inside = {node.mem_id for node in own}
+    for node in tree.css("[form]")[:MAX_CONTROLS]:
         if node.attributes.get("form") == name and node.mem_id not in inside:
             yield node
 

@@ -19,6 +19,8 @@ _CONTAINER = re.compile(r"""\(\s*['"]#?([\w\-]{1,100})['"]""")
 _OPTION = re.compile(r"""['"]?(action|cData|size)['"]?\s*:\s*['"]([^'"]{1,256})['"]""")
 _KEY = re.compile(r"[\w.\-]{4,200}")
 _CALL_CHARACTERS = 1000
+# Elements of a selector and calls that are looked at. Honest pages have a few; a hostile one has thousands.
+_MAX_CANDIDATES = 32
 _QUIET = ("invisible", "interaction-only", "execute")
 
 
@@ -42,7 +44,7 @@ def widgets(tree: LexborHTMLParser, rows: tuple[Signature, ...]) -> Iterator[Fou
             if _applies(widget, scripts):
                 yield from _elements(tree, row, widget, claimed)
         for frame in row.frames:
-            for node in tree.css(frame.css):
+            for node in tree.css(frame.css)[:_MAX_CANDIDATES]:
                 key = _query(node.attributes.get("src") or "", frame.key)
                 if key and not forms.hidden(node):
                     yield _found(row, node, {"sitekey": key}, f"{row.kind}:frame")
@@ -57,7 +59,7 @@ def _applies(widget: Widget, scripts: tuple[str, ...]) -> bool:
 
 
 def _elements(tree: LexborHTMLParser, row: Signature, widget: Widget, claimed: set[int]) -> Iterator[Found]:
-    for node in tree.css(widget.css):
+    for node in tree.css(widget.css)[:_MAX_CANDIDATES]:
         if node.mem_id in claimed or forms.hidden(node):
             continue
         claimed.add(node.mem_id)
@@ -105,10 +107,12 @@ def _found(row: Signature, node: LexborNode | None, params: dict[str, str], sign
 
 def _rendered(tree: LexborHTMLParser, row: Signature, call: str) -> Iterator[Found]:
     """Yield the widgets that inline scripts render with a sitekey of their own."""
+    calls = 0
     for script in tree.css("script:not([src])"):
         text = script.text(deep=True)
         start = text.find(f"{call}(")
-        while start >= 0:
+        while start >= 0 and calls < _MAX_CANDIDATES:
+            calls += 1
             arguments = text[start + len(call) : start + len(call) + _CALL_CHARACTERS]
             start = text.find(f"{call}(", start + 1)
             key = _SITEKEY.search(arguments)
