@@ -74,3 +74,12 @@ def test_a_result_of_an_earlier_assignment_changes_nothing() -> None:
     assert not book.finish(PARTITION, old, 0)
     assert book.commits() == {}
     assert book.finish(PARTITION, new, 0)
+
+
+def test_a_done_offset_that_was_deleted_meanwhile_is_forgotten() -> None:
+    """It is never read again; kept below the commit it could not be packed, and no commit was possible."""
+    tracker = Tracker(0, done_before=[5, 20])
+    for offset in (0, 10):
+        tracker.receive(offset)
+        tracker.finish(offset)
+    assert (tracker.committable, tracker.done_above()) == (11, [20])

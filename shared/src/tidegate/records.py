@@ -11,7 +11,7 @@ Custody (delivery.md C1): every internal record carries the whole job: its origi
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -29,6 +29,11 @@ HEADER_TRACE = "traceparent"
 HEADER_REPLAY_OF = "tidegate-replay-of"
 
 DEFAULT_RUN = "default"
+
+# As wide as Kafka's own numbers: a header anybody may have written holds nothing that cannot be written on.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Lane(StrEnum):
@@ -95,9 +100,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where a job was first accepted."""
 
     topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
+    partition: Count
+    offset: Offset
+    timestamp_ms: Milliseconds
 
 
 class SolveSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -123,11 +128,11 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     site: str
     lane: Lane = Lane.NORMAL
     origin: Origin
-    accepted_at_ms: int
-    due_at_ms: int | None = None
-    attempts: dict[str, int] = {}
-    hop: int = 0
-    deferrals: int = 0
+    accepted_at_ms: Milliseconds
+    due_at_ms: Milliseconds | None = None
+    attempts: dict[str, Count] = {}
+    hop: Count = 0
+    deferrals: Count = 0
     solves: tuple[SolveSummary, ...] = ()
 
 
@@ -404,15 +409,3 @@ def stray_job(record: Inbound, site: str = "") -> Job:
         accepted_at_ms=record.timestamp_ms,
     )
     return Job(record.value, state)
-
-
-def unread_job(record: Inbound) -> Job:
-    """Return the job of a record that could not be read, so that even garbage has one outcome.
-
-    By the state in its header, where that is whole.
-    """
-    try:
-        state = job_state(record.headers)
-    except RecordError:
-        state = None
-    return stray_job(record) if state is None else Job(record.value, state)

@@ -18,6 +18,7 @@ import random
 import msgspec
 from tidegate import records
 from tidegate.clock import BrokerClock, Clock
+from tidegate.consume.attempt import where
 from tidegate.consume.service import Work
 from tidegate.errors import BrokerError, IllegalTransitionError
 from tidegate.events import Emit
@@ -131,7 +132,11 @@ class Solver:
         except BrokerError:
             raise
         except Exception as error:  # noqa: BLE001 -- our own fault must not cost the request its answer (C2)
-            self._emit(events.HandlerFaulted(request_id=request.request_id, error=repr(error)[:500]))
+            self._emit(
+                events.HandlerFaulted(
+                    request_id=request.request_id, error=f"{type(error).__name__}, {where(error)}"
+                )
+            )
             answer = self._faulted(journal.get(request.request_id), error)
         return self._publish(work, journal, answer), answer
 

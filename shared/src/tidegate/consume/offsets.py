@@ -86,8 +86,12 @@ class Tracker:
         return len(self._order) - len(self._done)
 
     def done_above(self) -> list[int]:
-        """The offsets done above the committable one, ascending, those not read again yet included."""
-        return sorted(self._done | self._skip)
+        """The offsets done above the committable one, ascending, those not read again yet included.
+
+        One that was deleted meanwhile is never read again, and the committable one goes past it.
+        """
+        base = self.committable
+        return sorted(self._done.union(offset for offset in self._skip if offset >= base))
 
 
 class OffsetBook:

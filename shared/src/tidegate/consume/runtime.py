@@ -33,7 +33,8 @@ from tidegate.consume.transport import Position, Source
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RecordError
 from tidegate.events import Emit
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome
-from tidegate.records import Inbound, Job, unread_job
+from tidegate.records import Inbound, Job
+from tidegate.salvage import unread_job
 from tidegate.settings import RuntimeSettings
 from tidegate.topics import DELAYS
 from tidegate.tracing import NoTracing, Tracing, traced
