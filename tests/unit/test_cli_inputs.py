@@ -111,3 +111,19 @@ def test_a_quote_is_short_and_on_one_line() -> None:
     """Garbage does not spoil the terminal."""
     assert quote(b"a\x1b[31m\nb") == "a\\x1b[31m\\x0ab"
     assert len(quote(b"x" * 10_000_000)) == 61
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"headers": {"Authorization": "Bearer hunter2"}, "url": 5}',
+        b'{"headers": {"Cookie": "sid=hunter2',
+        b'{"url": 5, "body": "hunter2"}',
+        b'{"body": "hunter2"',
+        b"https://joe:hunter2/7@h.example/",
+        b"Bearer hunter2",
+    ],
+)
+def test_a_quote_holds_no_secret(line: bytes) -> None:
+    """What a terminal shows is often a log that others read (O7)."""
+    assert "hunter2" not in quote(line)

@@ -220,6 +220,11 @@ class TestRedaction:
             "GET / HTTP/1.1\r\nAuthorization: Basic hunter2\r\nCookie: a=hunter2; b=hunter2\r\n",
             "see http://u:hunter2@a.example/ and http://me:hunter2@b.example/",
             '{"note":"call https://u:hunter2@a.example/ please"}',
+            "https://u:hunter2/7@a.example/path",
+            "https://u:se#hunter2@a.example/",
+            '{"url":"https://u:hunter2?7@a.example/"}',
+            "curl -H 'Bearer hunter2'",
+            "Authorization: Bearer hunter2",
         ],
     )
     def test_no_secret_reaches_the_row(self, original: str) -> None:
@@ -238,7 +243,8 @@ class TestRedaction:
 
     @pytest.mark.timeout(5)
     @pytest.mark.parametrize(
-        "piece", ["A", "token", "a.", "a-", "?a.", "&", "://", "token:", 'token="', "\\", '{"a":', "key= "]
+        "piece",
+        ["A", "token", "a.", "a-", "?a.", "&", "://", "token:", 'token="', "\\", '{"a":', "key= ", "://a:"],
     )
     def test_garbage_costs_no_more_than_its_length(self, piece: str) -> None:
         """A pattern that goes back and forth would stop the storer for minutes."""
@@ -248,6 +254,12 @@ class TestRedaction:
         """The row is for finding out why."""
         original = b'{"url":"https://a.example/x?page=2","id":"42","headers":{"accept":"text/html"},"metadata":{"sku":7}}'
         assert msgspec.json.decode(redact.original(original)) == msgspec.json.decode(original)
+        for url in (
+            "https://a.example:8080/@user",
+            "https://a.example/@user?x=a:b@c",
+            "http://[2001:db8::1]/@x",
+        ):
+            assert redact.url(url) == url
         assert redact.scrub("The site answered 403 three times.") == "The site answered 403 three times."
 
 

@@ -13,12 +13,15 @@ from tidegate.errors import RecordError
 from tidegate.records import DEFAULT_RUN, JobState, Lane, Origin, UrlJob, job_headers
 from tidegate.sites import site_of
 from tidegate.topics import LANES
+from tidegate_storer import redact
 
 MAX_LINE_BYTES = 11 << 20
 """Longest line that is taken, in bytes: below the intake topics' ``max.message.bytes``, headers included."""
 
 _MAX_NAME_CHARACTERS = 256
 """Longest id and run that the services take."""
+
+_MAX_QUOTED_BYTES = 4096
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _JOB = msgspec.json.Decoder(UrlJob)
@@ -139,7 +142,11 @@ def _as_it_is(text: bytes, *, run: str, identity: str, lane: Lane, problem: str,
 
 
 def quote(text: bytes, limit: int = 60) -> str:
-    """Return the beginning of a line for a message, on one line and without control characters."""
-    head = text[: limit * 4].decode(errors="replace")[:limit]
+    """Return the beginning of a line for a message: on one line, without control characters and secrets.
+
+    A terminal is often a log that others read, and a bad line may hold a cookie or a token.
+    """
+    whole = redact.original(text[:_MAX_QUOTED_BYTES]).partition('"body"')[0]
+    head = whole[:limit]
     shown = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in head)
-    return shown if len(text) <= limit else f"{shown}…"
+    return shown if len(whole) <= limit else f"{shown}…"

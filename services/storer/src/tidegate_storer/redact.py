@@ -23,7 +23,12 @@ _NAMES = (
 # bounded and a name begins where a word does, or garbage would cost the square of its length.
 _SECRET = rf"(?:[\w.-]{{0,40}}[-_.])?(?:{_NAMES}|auth|sig|key)|\w{{0,40}}(?:password|token|secret|apikey)"
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-_URL_USER = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
+# User and password; those too whose password has a slash in it, which then reads like a host and a port.
+_URL_USER = re.compile(
+    r"(?<=://)(?:[^/?#\s\"'<>]*@|[^/?#\s\"'<>:@\[]*:(?!\d{1,5}(?:[/?#]|$))[^\s\"'<>]{0,256}@)"
+)
+# The value of an Authorization header that lost its name.
+_SCHEME_VALUE = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s{1,8})[\w.~+/=-]{6,}", re.IGNORECASE)
 _QUERY_SECRET = re.compile(rf"([?&;](?:{_SECRET})=)[^&#\s\"'<>]+", re.IGNORECASE)
 _HEADER_LINE = re.compile(
     rf"((?<![\w.-])(?:{_SECRET})\\?[\"']?\s{{0,8}}[:=]\s{{0,8}})"
@@ -33,17 +38,22 @@ _HEADER_LINE = re.compile(
 
 
 def url(text: str) -> str:
-    """Return a URL without user, password, fragment and the values of secret parameters."""
+    """Return a URL without user, password, fragment and the values of secret parameters.
+
+    What is none, because a producer sent something else in its place, is scrubbed as any text.
+    """
+    if "://" not in text or not text.isprintable() or " " in text:
+        return scrub(text)
     try:
-        clean = without_credentials(text)
+        clean = without_credentials(_URL_USER.sub("", text))
     except ValueError:
         return scrub(text)
-    return _QUERY_SECRET.sub(rf"\1{REMOVED}", _URL_USER.sub("", clean))
+    return _QUERY_SECRET.sub(rf"\1{REMOVED}", clean)
 
 
 def scrub(text: str) -> str:
     """Return a text without what looks like a secret: headers, named values, credentials in URLs."""
-    text = _URL_USER.sub("", text)
+    text = _SCHEME_VALUE.sub(rf"\1\2{REMOVED}", _URL_USER.sub("", text))
     text = _QUERY_SECRET.sub(rf"\1{REMOVED}", text)
     return _HEADER_LINE.sub(rf"\1{REMOVED}", text)
 
@@ -91,7 +101,7 @@ def _string(text: str) -> str:
     if "://" not in text:
         return scrub(text)
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(_URL_USER.sub("", text))
     except ValueError:
         return scrub(text)
     if not (parts.scheme and parts.netloc) or any(c.isspace() for c in text):
