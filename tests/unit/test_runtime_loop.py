@@ -112,6 +112,25 @@ async def test_bytes_in_hand_are_bounded(broker: FakeBroker) -> None:
         await until(lambda: len(harness.service.seen) == 5)
 
 
+async def test_bytes_that_wait_for_a_slot_are_bounded(broker: FakeBroker) -> None:
+    """A backlog of large records is left with the broker, however many slots are taken."""
+    gate = asyncio.Event()
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        await gate.wait()
+        return Done()
+
+    put(broker, "small", *["x" * 1_000_000] * 20)
+    harness = Harness(broker, ScriptedService(handle))
+    harness.source.most_records = 1
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 6)
+        await asyncio.sleep(0.03)  # noqa: TID251 -- room for a mistake to show
+        assert harness.runtime.snapshot()["buffered"] == 3
+        gate.set()
+        await until(lambda: len(harness.service.seen) == 21)
+
+
 def msgspec_settings(**changes: object) -> RuntimeSettings:
     """Return quick settings with changes."""
     return QUICK.model_copy(update=changes)

@@ -67,6 +67,17 @@ def test_a_step_of_a_clock_is_followed() -> None:
     assert clock.offset_ms == 4000
 
 
+def test_a_host_clock_that_was_set_back_is_seen_through_soon() -> None:
+    """T1: also by a service that produces little; wall clocks of hosts decide nothing."""
+    ours = ManualClock()
+    clock = BrokerClock(ours)
+    clock.observe(ours.wall_ms(), ours.wall_ms())
+    for _ in range(11):
+        ours.advance(60)
+        clock.observe(ours.wall_ms() - 45_000, ours.wall_ms())
+    assert clock.offset_ms == 45_000
+
+
 def test_events_are_named_after_their_class() -> None:
     """Snake case."""
 

@@ -42,27 +42,34 @@ class BrokerClock:
     """An estimate of the broker's clock, from produce acknowledgements (T1).
 
     A record's append time minus its send time is the offset of the two clocks plus the time on the way,
-    which is never negative: so the smallest difference seen lately is the best estimate. Deadlines and
-    lifetimes are judged by this clock.
+    which is never negative: so the smallest difference seen lately is the best estimate. Lately is the last
+    2,048 records and five minutes, or else this host's clock, set back, would be believed for as long as a
+    quiet service takes to produce that many. Deadlines and lifetimes are judged by this clock.
     """
 
     _WINDOW = 2048
+    _WINDOW_S = 300.0
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen = 0
+        self._since_s = clock.monotonic()
         self._least: int | None = None
         self._least_before: int | None = None
 
     def observe(self, sent_wall_ms: int, append_ms: int) -> None:
         """Take the append time that the broker acknowledged for a record sent at ``sent_wall_ms``."""
         difference = append_ms - sent_wall_ms
+        now_s = self._clock.monotonic()
+        if self._least is not None and (
+            self._seen >= self._WINDOW or now_s - self._since_s >= self._WINDOW_S
+        ):
+            # Two windows overlap, so that a step of either clock is followed without a gap.
+            self._seen, self._since_s = 0, now_s
+            self._least_before, self._least = self._least, None
         if self._least is None or difference < self._least:
             self._least = difference
         self._seen += 1
-        if self._seen == self._WINDOW:
-            # Two windows overlap, so that a step of either clock is followed without a gap.
-            self._seen, self._least_before, self._least = 0, self._least, None
 
     @property
     def offset_ms(self) -> int:

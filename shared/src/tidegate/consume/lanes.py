@@ -41,6 +41,7 @@ class Buffers:
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._reserved_topics = frozenset(reserved)
         self._queues: dict[TopicPartition, deque[Entry]] = {}
+        self._bytes: dict[TopicPartition, int] = {}
         self._urgent: deque[TopicPartition] = deque()
         self._ready: dict[Lane, deque[TopicPartition]] = {lane: deque() for lane in Lane}
         self._waiting: dict[TopicPartition, _Head] = {}
@@ -54,6 +55,10 @@ class Buffers:
         """How many records of a partition wait."""
         return len(self._queues.get(partition, ()))
 
+    def bytes_of(self, partition: TopicPartition) -> int:
+        """How many bytes of values wait in a partition."""
+        return self._bytes.get(partition, 0)
+
     def add(self, partition: TopicPartition, entries: Sequence[Entry]) -> None:
         """Queue records of one partition, in offset order."""
         if not entries:
@@ -61,12 +66,14 @@ class Buffers:
         queue = self._queues.setdefault(partition, deque())
         was_empty = not queue
         queue.extend(entries)
+        self._bytes[partition] = self.bytes_of(partition) + sum(len(entry.record.value) for entry in entries)
         if was_empty:
             self._enlist(partition, queue[0])
 
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition that was revoked."""
         self._queues.pop(partition, None)
+        self._bytes.pop(partition, None)
         self._waiting.pop(partition, None)
         for line in (self._urgent, *self._ready.values()):
             if partition in line:
@@ -98,6 +105,7 @@ class Buffers:
         partition = line.popleft()
         queue = self._queues[partition]
         entry = queue.popleft()
+        self._bytes[partition] -= len(entry.record.value)
         if queue:
             self._enlist(partition, queue[0])
         return entry

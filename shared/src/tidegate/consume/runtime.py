@@ -42,6 +42,7 @@ from tidegate.tracing import NoTracing, Tracing, traced
 P = TypeVar("P")
 
 _BUFFERED_PER_PARTITION = 64
+_BUFFERED_BYTES_PER_PARTITION = 2 << 20  # 64 records of 30 KB; of large ones fewer wait
 _POLL_RECORDS = 256
 _POLL_S = 0.1
 _MAX_SPAN = 20_000
@@ -247,7 +248,10 @@ class Runtime(Generic[P]):
         for partition in self._book.partitions:
             if partition.partition not in self._ready or partition in self._stopped:
                 continue
-            if self._buffers.size(partition) >= _BUFFERED_PER_PARTITION:
+            if (
+                self._buffers.size(partition) >= _BUFFERED_PER_PARTITION
+                or self._buffers.bytes_of(partition) >= _BUFFERED_BYTES_PER_PARTITION
+            ):
                 # A delay partition is full of what is not due; nobody waits for it.
                 full = full or partition.topic not in DELAYS
             elif self._book.tracker(partition).span < _MAX_SPAN:
@@ -298,7 +302,7 @@ class Runtime(Generic[P]):
             return None
         self._in_hand += 1
         self._bytes += len(entry.record.value)
-        if self._buffers.size(entry.partition) == _BUFFERED_PER_PARTITION // 2:
+        if self._buffers.size(entry.partition) in (0, _BUFFERED_PER_PARTITION // 2):
             self._room.set()
         return entry
 

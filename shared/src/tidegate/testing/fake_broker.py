@@ -93,6 +93,7 @@ class FakeSource:
         self._assignments = 0
         self.refuse_commits = False
         self.failure: str | None = None
+        self.most_records = 10_000
 
     async def start(self, listener: Listener) -> None:
         """Join the group and rebalance it."""
@@ -145,6 +146,7 @@ class FakeSource:
     ) -> list[Inbound]:
         """Return what there is, or wait for an append."""
         wanted = list(partitions)
+        max_records = min(max_records, self.most_records)
         records = self._read(wanted, max_records)
         if records or timeout_s <= 0:
             await asyncio.sleep(0)  # noqa: TID251 -- a poll always yields, as a real one does
