@@ -13,10 +13,13 @@ from typing import TypeAlias
 
 from tidegate.clock import Clock
 from tidegate.events import Emit
+from tidegate.memory import trim
 
 from tidegate_storer.batch import Batch, Entry, Limits
 from tidegate_storer.batch_writer import Refused
 from tidegate_storer.events import BatchStored
+
+_TRIM_EVERY_BYTES = 32 << 20
 
 Ticket: TypeAlias = "asyncio.Future[Refused | None]"
 Write: TypeAlias = Callable[[Sequence[Entry]], Awaitable[dict[int, Refused]]]
@@ -35,6 +38,7 @@ class Batching:
         self._begun = asyncio.Event()
         self._full = asyncio.Event()
         self._waiting: deque[tuple[Entry, Ticket]] = deque()
+        self._stored = 0
 
     async def put(self, entry: Entry) -> Refused | None:
         """Write a record's rows with the next batch; None once all of them are acknowledged."""
@@ -113,3 +117,8 @@ class Batching:
                 seconds=round(self._clock.monotonic() - started, 4),
             )
         )
+        self._stored += batch.size
+        if self._stored >= _TRIM_EVERY_BYTES:
+            # Thousands of bodies have come and gone, and the heap is full of their holes.
+            self._stored = 0
+            await asyncio.to_thread(trim)
