@@ -291,6 +291,22 @@ async def test_a_handler_that_never_ends_meets_its_deadline(broker: FakeBroker) 
         await until(lambda: len(broker.records("urls-retry-2s")) == 1)
 
 
+async def test_a_cancellation_that_nobody_asked_for_holds_up_nothing(broker: FakeBroker) -> None:
+    """A library's cancelled future ends the try, not the worker: the record would never be finished."""
+
+    async def handle(_: Work[bytes]) -> Outcome:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+        return Done()
+
+    put(broker, "a")
+    harness = Harness(broker, ScriptedService(handle))
+    async with harness.running():
+        await until(lambda: broker.committed("fetcher", URLS) == 1)
+    assert len(broker.records(Topic.RETRY_2S)) == 1
+
+
 async def test_records_wait_until_their_partition_is_prepared(broker: FakeBroker) -> None:
     """Assigned is not ready: nothing is handled before the state is restored (M6)."""
     put(broker, "job")

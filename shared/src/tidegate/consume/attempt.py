@@ -33,7 +33,9 @@ async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, 
                 return await service.handle(work)
         except (RecordError, BrokerError):
             raise
-        except Exception as error:  # noqa: BLE001 -- see the module's header
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             message = f"the handler failed with {type(error).__name__}"
             if isinstance(error, TimeoutError) and deadline.expired():
                 message = f"the handler did not end within {plan.deadline_s:g} s"
@@ -49,6 +51,16 @@ async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, 
                 return Retry(error_class=ErrorClass.INTERNAL, message=message)
         await clock.sleep(backoff)
         backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+
+
+def _is_cancelled() -> bool:
+    """Say whether somebody cancelled this task.
+
+    A CancelledError may also come out of a future that a library of the handler's cancelled. It would end
+    the worker without a word, and its record would hold the partition's commit for ever.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def where(error: BaseException) -> str:
