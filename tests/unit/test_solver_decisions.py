@@ -246,3 +246,9 @@ class TestSettings:
         """Settings are printed now and then; the key is not."""
         settings = load(Settings, {"TIDEGATE_SOLVER__API_KEY": "very-secret"})
         assert "very-secret" not in repr(settings)
+
+
+def test_the_journal_cannot_be_told_to_forget_what_is_being_bought() -> None:
+    """M4: a reservation forgotten while createTask is out would leave a paid task without an entry."""
+    with pytest.raises(ConfigurationError, match="JOURNAL_KEEP_S"):
+        load(Settings, {"TIDEGATE_SOLVER__JOURNAL_KEEP_S": "900"})

@@ -96,7 +96,8 @@ class SolverSettings(Section):
     )
     journal_keep_s: float = Field(
         86_400.0,
-        ge=60,
+        # Above a handler's deadline: what is being bought must not be forgotten meanwhile.
+        ge=2 * HANDLER_DEADLINE_S,
         le=1_209_600,
         description="How long an answered request is remembered; an older request is not bought.",
     )
