@@ -41,6 +41,13 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> Non
     assert "hunter2" not in repr(settings)
 
 
+def test_credentials_in_the_address_of_clickhouse_are_refused_and_not_shown() -> None:
+    """They would be ignored, and printed wherever the address is."""
+    with pytest.raises(ConfigurationError, match="CLICKHOUSE__PASSWORD") as caught:
+        load(Settings, {"TIDEGATE_CLICKHOUSE__URL": "http://joe:hunter2@ch:8123"})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_wrong_value_names_its_variable_and_not_the_value() -> None:
     """What it should have been, without what may be a secret."""
     with pytest.raises(ConfigurationError) as caught:

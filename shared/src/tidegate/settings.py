@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from tidegate.errors import ConfigurationError
 
@@ -58,6 +58,14 @@ class ClickHouseSettings(Section):
     cluster: str | None = Field(
         None, description="Cluster name for replicated tables; empty means a single server."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _without_credentials(cls, value: str) -> str:
+        """Refuse user and password in the URL: nobody would use them, and error messages name the URL."""
+        if "@" in value.partition("://")[2]:
+            raise ValueError("user and password belong in TIDEGATE_CLICKHOUSE__USER and __PASSWORD")
+        return value
 
 
 class TelemetrySettings(Section):
