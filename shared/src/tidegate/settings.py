@@ -64,7 +64,7 @@ class ClickHouseSettings(Section):
     def _without_credentials(cls, value: str) -> str:
         """Refuse user and password in the URL: nobody would use them, and error messages name the URL."""
         if "@" in value.partition("://")[2]:
-            raise ValueError("user and password belong in TIDEGATE_CLICKHOUSE__USER and __PASSWORD")
+            raise ValueError("they belong in TIDEGATE_CLICKHOUSE__USER and TIDEGATE_CLICKHOUSE__PASSWORD")
         return value
 
 
