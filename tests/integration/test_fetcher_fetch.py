@@ -254,6 +254,15 @@ async def test_private_addresses_are_refused_however_they_are_spelt(url: str) ->
     assert not asked
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_a_host_that_no_name_can_be_is_refused(host: str) -> None:
+    """As a job and as a redirect: no try will help, and nothing of ours has failed."""
+    away = web.Response(status=302, headers={"Location": f"http://{host}/"})
+    async with site(routed({"/": away})) as base, fetcher() as service:
+        for url in (f"http://{host}/", base):
+            assert dead(await run(service, url)).reason is Reason.NOT_A_URL
+
+
 async def test_ports_are_refused_unless_listed() -> None:
     """Without allow_private only the listed ports are fetched from."""
     async with fetcher(allow_private=False) as service:

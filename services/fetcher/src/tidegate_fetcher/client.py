@@ -165,7 +165,7 @@ class HttpClient:
                     wire_bytes=wire_bytes,
                     elapsed_ms=round((self._clock.monotonic() - started) * 1000),
                 )
-        except (aiohttp.ClientError, OSError, *_SOCKS_ERRORS) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError, *_SOCKS_ERRORS) as error:
             raise _failure(error, url) from error
 
     def _open(
@@ -240,7 +240,8 @@ def _failure(error: Exception, url: URL) -> ExchangeError:
         whose = "the job's proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else url.raw_host
         sentence = f"The address of {whose} is {cause.what}, which is not connected to."
         return RefusedError(Reason.ADDRESS_REFUSED, sentence, url=url)
-    if isinstance(error, aiohttp.InvalidURL):
+    # A label that is empty or too long for a name ends in the resolver's own encoding.
+    if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
         return RefusedError(Reason.NOT_A_URL, "This URL cannot be requested: its host is none.", url=url)
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     return NetworkFailedError(_told(error), status=status, url=url)
