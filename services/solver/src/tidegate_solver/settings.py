@@ -95,11 +95,14 @@ class SolverSettings(Section):
         {}, description="Put into every task as they are, as JSON; a router's preset, for example."
     )
     journal_keep_s: float = Field(
-        86_400.0,
+        # As long as requests themselves are kept: a solver that was away for days must still find what it
+        # has paid for.
+        1_209_600.0,
         # Above a handler's deadline: what is being bought must not be forgotten meanwhile.
         ge=2 * HANDLER_DEADLINE_S,
         le=1_209_600,
-        description="How long an answered request is remembered; an older request is not bought.",
+        description="How long a request is remembered, in seconds; an older one is not bought. Not below the "
+        "declared outage (14 days), or money that was spent before one is not booked after it.",
     )
     journal_entries: int = Field(
         10_000, ge=100, le=5_000_000, description="Answered requests remembered per partition, at most."
