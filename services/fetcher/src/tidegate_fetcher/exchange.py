@@ -32,8 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """The final answer, its body decoded. ``jar`` holds the request's cookies and those set on the way.
 
-    ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding. ``set_cookies`` says
-    whether any hop changed the jar.
+    ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding.
     """
 
     url: URL
