@@ -8,17 +8,20 @@ import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 # The loop turns ten times a second; a minute without a turn is a process that hangs.
-_LOOP_AGE_LIMIT_S = 60.0
+LOOP_AGE_LIMIT_S = 60.0
 
 Snapshot = Callable[[], Mapping[str, Any]]
 
 
 @asynccontextmanager
-async def health_server(host: str, port: int, snapshot: Snapshot) -> AsyncIterator[None]:
+async def health_server(
+    host: str, port: int, snapshot: Snapshot, *, loop_age_limit_s: float = LOOP_AGE_LIMIT_S
+) -> AsyncIterator[None]:
     """Serve while the body runs; port 0 means no server.
 
     /live is 200 while the loop turns; /ready is 200 once the group has given us our share and its state
-    is restored. Both answer with the snapshot as JSON.
+    is restored. Both answer with the snapshot as JSON. A loop that waits out a rebalance is no hanging
+    one: ``loop_age_limit_s`` must be longer than a drain.
     """
     if port == 0:
         yield
@@ -31,7 +34,7 @@ async def health_server(host: str, port: int, snapshot: Snapshot) -> AsyncIterat
 
     async def live(_: web.Request) -> web.Response:
         state = snapshot()
-        return answer(state, good=float(state.get("loop_age_s", 0.0)) < _LOOP_AGE_LIMIT_S)
+        return answer(state, good=float(state.get("loop_age_s", 0.0)) < loop_age_limit_s)
 
     async def ready(_: web.Request) -> web.Response:
         state = snapshot()

@@ -25,7 +25,7 @@ from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
 from tidegate.errors import BrokerError, ConfigurationError, TidegateError
 from tidegate.events import Emit, Event, log_emitter
-from tidegate.health import health_server, probe
+from tidegate.health import LOOP_AGE_LIMIT_S, health_server, probe
 from tidegate.kafka_admin import site_partitions
 from tidegate.memory import return_freed_memory
 from tidegate.records import Inbound
@@ -167,7 +167,9 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
                 emit=emit,
                 tracing=OpenTelemetryTracing(provider.get_tracer("tidegate"), plan.group),
             )
-            async with health_server(settings.health.host, settings.health.port, runtime.snapshot):
+            limit_s = LOOP_AGE_LIMIT_S + settings.runtime.drain_deadline_s
+            health = settings.health
+            async with health_server(health.host, health.port, runtime.snapshot, loop_age_limit_s=limit_s):
                 await runtime.run(stop)
     finally:
         await sink.stop()

@@ -49,3 +49,13 @@ async def close_quietly(close: Callable[[], Awaitable[object]]) -> None:
     # A child's own CancelledError is no error to the group.
     async with asyncio.TaskGroup() as group:
         group.create_task(run())
+
+
+def cancelled_by_somebody() -> bool:
+    """Say whether the CancelledError at hand is ours: the task itself was told to end.
+
+    A future that a library cancels raises the same error in whoever waits for it, and would end that task
+    in silence.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,9 +1,12 @@
 """Producing on Kafka, by aiokafka: acknowledged by all replicas, never timed out."""
 
+import asyncio
+
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from tidegate.clock import BrokerClock, Clock
+from tidegate.consume.kafka_connection import cancelled_by_somebody
 from tidegate.consume.runtime_events import ProduceRetried
 from tidegate.consume.service import Ack
 from tidegate.errors import BrokerError, FatalProduceError, RecordError
@@ -75,6 +78,10 @@ class KafkaSink:
                 raise RecordError(
                     Reason.BODY_TOO_LARGE, f"A record of {size} bytes does not fit {record.topic}."
                 ) from error
+            except asyncio.CancelledError as error:
+                if cancelled_by_somebody():
+                    raise
+                raise FatalProduceError(f"{record.topic}: the client gave up waiting") from error
             except KafkaError as error:
                 # A time-out is neither success nor failure: sent again, two copies become one outcome.
                 if not (isinstance(error, KafkaTimeoutError) or error.retriable):

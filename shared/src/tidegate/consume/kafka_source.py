@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
-from tidegate.consume.kafka_connection import close_quietly
+from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.kafka_record import inbound
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
@@ -167,6 +167,10 @@ class KafkaSource:
                 await self._consumer.commit(offsets)
         except TimeoutError as error:
             raise CommitRefusedError(f"no answer within {_COMMIT_TIMEOUT_S:.0f} s") from error
+        except asyncio.CancelledError as error:
+            if cancelled_by_somebody():
+                raise
+            raise CommitRefusedError("the client gave up waiting") from error
         except (KafkaError, IllegalStateError) as error:
             raise CommitRefusedError(repr(error)) from error
 
