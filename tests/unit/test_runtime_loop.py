@@ -11,6 +11,7 @@ from tidegate.consume import runtime_events as events
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.plan import Fault
 from tidegate.consume.service import Work
+from tidegate.consume.transport import Position
 from tidegate.errors import FatalProduceError, RebalanceError, RecordError
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import HEADER_DEAD, DeadMeta, Inbound, decoder, job_state
@@ -356,6 +357,16 @@ async def test_a_rebalance_in_the_middle_of_a_poll_loses_nothing(broker: FakeBro
         put(broker, "last")
         await until(lambda: "last" in harness.service.seen)
     assert len(harness.service.seen) == 21
+
+
+async def test_partitions_that_come_while_it_leaves_are_not_begun(broker: FakeBroker) -> None:
+    """The group may still hand some out after the end; nothing is prepared and nothing fails."""
+    harness = Harness(broker, ScriptedService())
+    async with harness.running():
+        await until(lambda: len(harness.service.prepared) == 2)
+    await harness.runtime.on_assigned({URLS: Position(0, "")})
+    assert not harness.runtime.snapshot()["ready"]
+    assert len(harness.service.prepared) == 2
 
 
 async def test_work_that_outlasts_the_drain_is_cut_off_and_redone(broker: FakeBroker) -> None:

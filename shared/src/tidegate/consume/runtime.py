@@ -147,6 +147,8 @@ class Runtime(Generic[P]):
 
     async def on_assigned(self, positions: Mapping[TopicPartition, Position]) -> None:
         """Begin the partitions where the group stands; their state is restored outside this call."""
+        if self._phase in ("draining", "closed"):
+            return  # a rebalance that comes while we leave: whoever is next begins them
         restored = 0
         for partition, (offset, metadata) in positions.items():
             done = unpack(metadata, offset)
