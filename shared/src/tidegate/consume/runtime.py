@@ -95,8 +95,6 @@ class Runtime(Generic[P]):
         self._tick = clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
 
-    # -- life ---------------------------------------------------------------------------------------
-
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then drain: finish what is in hand, commit, leave the group.
 
@@ -142,8 +140,6 @@ class Runtime(Generic[P]):
         """Whether the group has given us what it gives us and its state is restored."""
         numbers = {partition.partition for partition in self._book.partitions}
         return self._joined and self._phase == "running" and numbers <= self._ready
-
-    # -- rebalances ---------------------------------------------------------------------------------
 
     async def on_assigned(self, positions: Mapping[TopicPartition, Position]) -> None:
         """Begin the partitions where the group stands; their state is restored outside this call."""
@@ -216,8 +212,6 @@ class Runtime(Generic[P]):
             return len(cut)
         return 0
 
-    # -- records in ---------------------------------------------------------------------------------
-
     async def _poll_forever(self) -> None:
         backoff = 0.1
         while True:
@@ -288,8 +282,6 @@ class Runtime(Generic[P]):
                     topic=topic, partition=number, first_lost=first_lost, first_left=first_left
                 )
             )
-
-    # -- work ---------------------------------------------------------------------------------------
 
     def _next(self) -> Entry | None:
         """Take a slot and the record that is to have it; None when either is missing."""
@@ -381,8 +373,6 @@ class Runtime(Generic[P]):
             await self._sink.send(traced(outgoing, trace))
         if settlement.event is not None:
             self._emit(settlement.event)
-
-    # -- commits ------------------------------------------------------------------------------------
 
     async def _commit_forever(self) -> None:
         while True:
