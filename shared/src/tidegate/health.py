@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import web
 
 # The loop turns ten times a second; a minute without a turn is a process that hangs.
 LOOP_AGE_LIMIT_S = 60.0
@@ -49,16 +49,3 @@ async def health_server(
         yield
     finally:
         await runner.cleanup()
-
-
-async def probe(host: str, port: int) -> bool:
-    """Ask a running service's /ready; what a container's health command runs."""
-    address = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 -- asked, not bound
-    try:
-        async with (
-            ClientSession(timeout=ClientTimeout(total=3)) as session,
-            session.get(f"http://{address}:{port}/ready") as response,
-        ):
-            return response.status == 200
-    except (ClientError, TimeoutError, OSError):
-        return False

@@ -25,9 +25,10 @@ from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
 from tidegate.errors import BrokerError, ConfigurationError, TidegateError
 from tidegate.events import Emit, Event, log_emitter
-from tidegate.health import LOOP_AGE_LIMIT_S, health_server, probe
+from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import site_partitions
 from tidegate.memory import return_freed_memory
+from tidegate.probe import ready
 from tidegate.records import Inbound
 from tidegate.settings import Settings, load
 from tidegate.tracing import OpenTelemetryTracing, tracer_provider
@@ -104,7 +105,7 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
         log_emitter(name)(StartFailed(error=str(error)))
         return 2
     if arguments == ["health"]:
-        return 0 if uvloop.run(probe(settings.health.host, settings.health.port)) else 1
+        return 0 if ready(settings.health.host, settings.health.port) else 1
     emit = log_emitter(name, settings.telemetry.log_level)
     if arguments:
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
