@@ -213,7 +213,10 @@ class LocalKafka:
         self._emit(ProcessReady(name=child.name, seconds=self._clock.monotonic() - started))
 
     def _cluster_id(self) -> str:
-        """Return the cluster's id, made at the first start: 16 random bytes in URL-safe base64."""
+        """Return the cluster's id, made at the first start: 16 random bytes in URL-safe base64.
+
+        One in 64 begins with a dash, which the tool would read as an option: it is given as `--cluster-id=`.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "cluster-id"
         if not path.exists():
@@ -244,7 +247,7 @@ class LocalKafka:
     async def _format(self, name: str, tool: tuple[str, ...], cluster_id: str, properties: Path) -> None:
         spec = ProcessSpec(
             name=f"{name}-format",
-            command=(*tool, "format", "-t", cluster_id, "-c", str(properties)),
+            command=(*tool, "format", f"--cluster-id={cluster_id}", "-c", str(properties)),
             env=plain_environment(),
         )
         child = Child(spec, self._folder / f"{spec.name}.log", self._clock)
