@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tidegate_cli.stack.broker_kafka import LocalKafka
-
 from support.kafka import ignore
+from tidegate_cli.stack.broker_kafka import LocalKafka
 
 pytestmark = pytest.mark.kafka
 
