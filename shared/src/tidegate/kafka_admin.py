@@ -24,6 +24,7 @@ from aiokafka.errors import (
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import BrokerError, ConfigurationError
+from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings, Settings
 from tidegate.topic_plan import (
     FoundTopic,
@@ -132,7 +133,7 @@ async def site_partitions(settings: Settings) -> int:
 @asynccontextmanager
 async def _administering(kafka: KafkaSettings) -> AsyncIterator[_Admin]:
     admin: _Admin = AIOKafkaAdminClient(
-        bootstrap_servers=kafka.bootstrap, request_timeout_ms=int(_TIMEOUT_S * 1000)
+        **connection_options(kafka), request_timeout_ms=int(_TIMEOUT_S * 1000)
     )
     try:
         await admin.start()

@@ -6,10 +6,19 @@ must not pass in silence. Each service adds a section of its own and ignores tho
 """
 
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tidegate.errors import ConfigurationError
 
@@ -46,6 +55,40 @@ class KafkaSettings(Section):
     outage_days: int = Field(
         14, ge=1, description="Longest declared outage, in days: the retention of custody topics."
     )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to connect, in Kafka's own words; SASL_SSL in production."
+    )
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="How the password is proved with SASL."
+    )
+    user: str = Field("", description="User name for SASL.")
+    password: SecretStr = Field(SecretStr(""), description="Password for SASL; better given as a file.")
+    password_file: Path | None = Field(
+        None,
+        description="File with the password. With SCRAM it is read anew for each connection, so that a new "
+        "password needs no restart.",
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authorities to trust; empty takes the system's."
+    )
+    cert_file: Path | None = Field(
+        None, description="PEM file of our certificate, for mutual TLS; read anew when it has changed."
+    )
+    key_file: Path | None = Field(None, description="PEM file of the certificate's key, unencrypted.")
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        """Refuse half a configuration: it would fail in the broker's words, or not be used at all."""
+        sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
+        if sasl and not (self.user and (self.password_file or self.password.get_secret_value())):
+            raise ValueError("SASL needs TIDEGATE_KAFKA__USER and TIDEGATE_KAFKA__PASSWORD_FILE")
+        if self.password_file and self.password.get_secret_value():
+            raise ValueError("give the password or its file, not both")
+        if not tls and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError(f"certificates are not used with {self.security_protocol}")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("mutual TLS needs TIDEGATE_KAFKA__CERT_FILE and TIDEGATE_KAFKA__KEY_FILE")
+        return self
 
 
 class ClickHouseSettings(Section):
@@ -132,7 +175,7 @@ def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
         if section not in kind.model_fields:
             continue
         value = env[variable]
-        if field.endswith("_file"):
+        if field.endswith("_file") and field not in _fields(kind, section):
             field, value = field.removesuffix("_file"), _read(variable, value)
         sections.setdefault(section, {})[field] = value
     try:
@@ -143,6 +186,12 @@ def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
             for problem in error.errors(include_input=False)
         )
         raise ConfigurationError(problems) from None
+
+
+def _fields(kind: type[Settings], section: str) -> Container[str]:
+    """Return the fields of a section: one that is a file itself keeps the path that it was given."""
+    annotation = kind.model_fields[section].annotation
+    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, Section) else ()
 
 
 def _read(variable: str, path: str) -> str:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from tidegate.clock import Clock
 from tidegate.errors import BrokerError, ConfigurationError
+from tidegate.kafka_security import connection_options
 from tidegate.records import Lane
 from tidegate.settings import KafkaSettings
 from tidegate.sites import partition_of
@@ -65,7 +66,7 @@ async def kafka_intake(kafka: KafkaSettings) -> AsyncIterator[KafkaIntake]:
     Raises BrokerError where they cannot be reached, ConfigurationError where a topic is missing.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap,
+        **connection_options(kafka),
         client_id="tidegate-submit",
         acks="all",
         enable_idempotence=kafka.idempotent,

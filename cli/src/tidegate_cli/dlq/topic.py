@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 from tidegate.clock import Clock
 from tidegate.errors import BrokerError
+from tidegate.kafka_security import connection_options
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
 from tidegate.topics import Topic
@@ -89,7 +90,7 @@ class DeadLetterTopic:
 async def dead_letter_topic(kafka: KafkaSettings, clock: Clock) -> AsyncIterator[DeadLetterTopic]:
     """Connect. Raises BrokerError where the brokers cannot be reached."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap,
+        **connection_options(kafka),
         client_id="tidegate-dlq",
         enable_auto_commit=False,
         auto_offset_reset="none",

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from tidegate.consume.kafka_connection import close_quietly
 from tidegate.consume.kafka_record import inbound
 from tidegate.errors import BrokerError
+from tidegate.kafka_security import connection_options
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
 
@@ -26,7 +27,7 @@ class KafkaReader:
         """
         where = KafkaPartition(self._settings.prefix + topic, partition)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
+            **connection_options(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20,

@@ -11,6 +11,7 @@ from tidegate.consume.runtime_events import ProduceRetried
 from tidegate.consume.service import Ack
 from tidegate.errors import BrokerError, FatalProduceError, RecordError
 from tidegate.events import Emit
+from tidegate.kafka_security import connection_options
 from tidegate.outcome import Outgoing, Reason
 from tidegate.settings import KafkaSettings
 from tidegate.sites import partition_of
@@ -32,7 +33,7 @@ class KafkaSink:
         self._emit = emit
         self._partitions = 0
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap,
+            **connection_options(settings),
             acks="all",
             enable_idempotence=settings.idempotent,
             linger_ms=5,

@@ -19,6 +19,7 @@ from tidegate.consume.kafka_record import inbound
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
 from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RebalanceError
+from tidegate.kafka_security import connection_options
 from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
 
@@ -46,10 +47,10 @@ class KafkaSource:
         self._clock = clock
         self._physical = {topic: settings.prefix + topic for topic in topics}
         self._logical = {physical: topic for topic, physical in self._physical.items()}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+        self._admin = AIOKafkaAdminClient(**connection_options(settings))
         session_ms = int(settings.session_timeout_s * 1000)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap,
+            **connection_options(settings),
             group_id=self._group,
             enable_auto_commit=False,
             # Without a commit the start is set explicitly; a position that is gone is an alarm (C6).
