@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from multidict import CIMultiDict
-from support.fetcher import PAGE_URL, fixtures, inbound
+from support.fetcher import FAMILIES, PAGE_URL, fixtures, inbound
 from tidegate.errors import RecordError
 from tidegate.outcome import Retry
-from tidegate.records import ChallengeKind, Cookie
+from tidegate.records import Cookie
 from tidegate_fetcher import classify, cookies, requests, signatures
 from tidegate_fetcher.addresses import AddressRules, literal
 from tidegate_fetcher.bodies import BodyBrokenError, BodyTooLargeError, decoded
@@ -29,7 +29,7 @@ DETECTOR = Detector(signatures.load())
 RULES = AddressRules()
 PAGES = [
     row["html"].encode()
-    for kind in ChallengeKind
+    for kind in FAMILIES
     for group in ("challenge", "page")
     for row in fixtures(kind, group)
 ]

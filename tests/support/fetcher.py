@@ -19,6 +19,7 @@ from tidegate.records import (
     HEADER_PAGE,
     CaptchaRequest,
     CaptchaSolution,
+    ChallengeKind,
     Inbound,
     PageMeta,
     SolutionStatus,
@@ -31,6 +32,7 @@ from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.tasks import Task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "challenges"
+FAMILIES = tuple(kind for kind in ChallengeKind if (FIXTURES / f"{kind}.toml").exists())
 PAGE_URL = "https://shop.example/page?id=1"
 
 

@@ -15,7 +15,7 @@ URL_OF_PAGE = URL("http://127.0.0.1:8000/doc/json.html?v=7")
 ISSUED = Issued("session", "nonce-1", '/doc/json.html?v=7&v=1;"ab"<ok>')
 
 
-@pytest.mark.parametrize("kind", list(ChallengeKind))
+@pytest.mark.parametrize("kind", list(LAYOUTS))
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: int) -> None:
     """Kind, sitekey and every hidden field, unescaped, whatever the status."""

@@ -40,6 +40,7 @@ from tidegate.topics import Topic
 from tidegate_solver import events
 from tidegate_solver.app import assemble
 from tidegate_solver.handler import Solver
+from tidegate_solver.worth import FACTS
 
 _TASK = decoder(TaskRecord)
 
@@ -122,7 +123,7 @@ def play(scenario: Scenario, name: str = "capmonster", **settings: Any) -> None:
 
 
 class TestSolved:
-    @pytest.mark.parametrize("kind", list(ChallengeKind))
+    @pytest.mark.parametrize("kind", list(FACTS))
     def test_a_request_is_bought_and_answered(self, kind: ChallengeKind) -> None:
         """The token comes back with its cost, and the journal went reserved, task, answered (M4)."""
 

@@ -6,8 +6,9 @@ from support.solver import KEY, challenge, profile
 from tidegate.records import Challenge, ChallengeKind
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind, Profile, load_profiles
+from tidegate_solver.worth import FACTS
 
-KINDS = list(ChallengeKind)
+KINDS = list(FACTS)
 V2 = ChallengeKind.RECAPTCHA_V2
 SHIPPED = load_profiles()
 

@@ -53,11 +53,24 @@ class Route(StrEnum):
 
 
 class ChallengeKind(StrEnum):
-    """What stands in the way of a page."""
+    """What stands in the way of a page; ``tidegate.challenge_kinds`` says what each needs and brings.
+
+    Invisible reCAPTCHA v2 is ``recaptcha_v2`` with the parameter ``invisible``: the same product and task.
+    """
 
     RECAPTCHA_V2 = "recaptcha_v2"
+    RECAPTCHA_V2_ENTERPRISE = "recaptcha_v2_enterprise"
+    RECAPTCHA_V3 = "recaptcha_v3"
+    RECAPTCHA_V3_ENTERPRISE = "recaptcha_v3_enterprise"
     HCAPTCHA = "hcaptcha"
     TURNSTILE = "turnstile"
+    CLOUDFLARE_CHALLENGE = "cloudflare_challenge"
+    GEETEST_V3 = "geetest_v3"
+    GEETEST_V4 = "geetest_v4"
+    FUNCAPTCHA = "funcaptcha"
+    AWS_WAF = "aws_waf"
+    DATADOME = "datadome"
+    IMAGE = "image"
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,8 +195,9 @@ class ChallengeForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class Challenge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found on a page: its kind, the parameters a solving service needs, the signatures hit.
 
-    ``params`` has at least ``sitekey`` for the three token kinds; optional ones are ``action``,
-    ``cdata``, ``data_s``, ``invisible`` ("true").
+    ``params`` are named in ``tidegate.challenge_kinds``; every value is text. ``lifetime_s`` is how long
+    the challenge can still be answered, in seconds from when it was shown; None is for ever, as a static
+    site key is.
     """
 
     kind: ChallengeKind
@@ -191,6 +205,7 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: dict[str, str]
     form: ChallengeForm | None = None
     signatures: tuple[str, ...] = ()
+    lifetime_s: float | None = None
 
 
 class CaptchaRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -223,7 +238,9 @@ class SolutionStatus(StrEnum):
 class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The solver's answer, with the whole request in it, so that any fetcher resumes any job.
 
-    ``lifetime_s`` is what is left of the token's life, counted from this record's append time.
+    ``token`` is a token, or the text of an image. ``values`` are the parts of an answer that has several,
+    ``cookies`` those that a clearance consists of; both by the names in ``tidegate.challenge_kinds``.
+    ``lifetime_s`` is what is left of the answer's life, counted from this record's append time.
     ``cost`` in US dollars is what was paid, also where the answer is not ``solved``.
     """
 
@@ -232,6 +249,8 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     request: CaptchaRequest
     message: str = ""
     token: str | None = None
+    values: dict[str, str] = {}
+    cookies: dict[str, str] = {}
     user_agent: str | None = None
     provider: str | None = None
     task_id: str | None = None

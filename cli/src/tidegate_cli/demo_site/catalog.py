@@ -12,6 +12,8 @@ from urllib.parse import quote
 import msgspec
 from tidegate.records import ChallengeKind
 
+from tidegate_cli.demo_site.challenges import LAYOUTS
+
 _LEAST_OF_EACH_KIND = 3
 
 
@@ -80,7 +82,7 @@ def _pages(modules: tuple[str, ...], count: int, protections: dict[int, Protecti
 
 
 def _protections(pages: int, share: float, seed: int) -> dict[int, Protection]:
-    kinds = tuple(ChallengeKind)
+    kinds = tuple(LAYOUTS)
     count = round(pages * share)
     if share > 0:
         count = min(pages, max(count, _LEAST_OF_EACH_KIND * len(kinds)))
