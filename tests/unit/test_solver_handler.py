@@ -21,20 +21,13 @@ from support.solver import (
     solves,
     virtually,
 )
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolveRecord, TaskRecord, TaskState
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack, Work
 from tidegate.errors import FatalProduceError, RecordError
 from tidegate.events import Event
 from tidegate.outcome import Done, Outgoing
-from tidegate.records import (
-    CaptchaRequest,
-    ChallengeKind,
-    SolutionStatus,
-    SolveRecord,
-    TaskRecord,
-    TaskState,
-    decoder,
-)
+from tidegate.records import ChallengeKind, decoder
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
 from tidegate.topics import Topic
 from tidegate_solver import events
@@ -211,7 +204,7 @@ class TestNotBought:
         play(scenario)
 
     def test_a_price_above_the_jobs_limit_is_refused(self) -> None:
-        """``max_cost`` is a promise: the price is compared before anything is asked."""
+        """``max_cost`` is a promise: the price is compared before anything is asked (M8)."""
 
         async def scenario(b: Bench) -> None:
             status, solve = await b.answer(a_request(max_cost=0.002))
