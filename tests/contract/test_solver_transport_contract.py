@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import pytest
 from support.solver import KEY, FakeVendor, a_request, profile
 from support.solving_service import SolvingServiceProcess, solving_service
+from tidegate.captcha_records import CaptchaRequest
 from tidegate.clock import BrokerClock, SystemClock
-from tidegate.records import CaptchaRequest, ChallengeKind
+from tidegate.records import ChallengeKind
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind, Profile
 from tidegate_solver.provider import Provider, Task

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from aiohttp import web
 from support.fetcher import fetcher, inbound, job, page_of, request_of, run, site, solution
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus, request_id
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
-from tidegate.records import CaptchaRequest, SolutionStatus, request_id
 from tidegate.testing.manual_clock import ManualClock
 from tidegate.topics import Topic
 from tidegate_fetcher.handler import Fetcher

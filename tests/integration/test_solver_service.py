@@ -10,13 +10,13 @@ import pytest
 from support.runtime import until
 from support.solver import KEY, a_request, context, request_record, solutions, solves
 from support.solving_service import SolvingServiceProcess, solving_service
+from tidegate.captcha_records import SolutionStatus
 from tidegate.clock import BrokerClock, SystemClock
 from tidegate.consume.runtime import Runtime
 from tidegate.errors import ConfigurationError
 from tidegate.events import Event
 from tidegate.outcome import Outgoing
 from tidegate.process import Context
-from tidegate.records import SolutionStatus
 from tidegate.settings import RuntimeSettings
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink, FakeSource
 from tidegate.topics import Topic

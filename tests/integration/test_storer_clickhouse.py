@@ -18,11 +18,12 @@ from support.storer import (
     storing,
     until,
 )
+from tidegate.captcha_records import SolutionStatus
 from tidegate.clock import SystemClock
 from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.events import Event
 from tidegate.outcome import Dead, Done, Outcome, Reason
-from tidegate.records import ChallengeKind, Inbound, SolutionStatus, SolveSummary, body_hash
+from tidegate.records import ChallengeKind, Inbound, SolveSummary, body_hash
 from tidegate.settings import ClickHouseSettings
 from tidegate_storer import events
 from tidegate_storer.batch import Limits

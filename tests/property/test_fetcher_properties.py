@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from multidict import CIMultiDict
 from support.fetcher import FAMILIES, PAGE_URL, fixtures, inbound
+from tidegate.captcha_records import Cookie
 from tidegate.errors import RecordError
 from tidegate.outcome import Retry
-from tidegate.records import Cookie
 from tidegate_fetcher import classify, cookies, requests, signatures
 from tidegate_fetcher.addresses import AddressRules, literal
 from tidegate_fetcher.bodies import BodyBrokenError, BodyTooLargeError, decoded

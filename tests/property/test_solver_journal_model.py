@@ -5,8 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.solver import EPOCH_MS, PARTITION
+from tidegate.captcha_records import SolutionStatus
 from tidegate.errors import IllegalTransitionError
-from tidegate.records import Inbound, SolutionStatus
+from tidegate.records import Inbound
 from tidegate_solver.answers import Answer
 from tidegate_solver.journal import Journal
 from tidegate_solver.journal_log import entry_record, read_entry

@@ -24,11 +24,12 @@ from support.solver import (
     solves,
     virtually,
 )
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack
 from tidegate.events import Event
 from tidegate.outcome import Done, Outgoing
-from tidegate.records import CaptchaRequest, Inbound, SolutionStatus
+from tidegate.records import Inbound
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
 from tidegate.topics import Topic
 from tidegate_solver.app import assemble

@@ -10,21 +10,13 @@ from typing import Any, NoReturn
 import msgspec
 import zstandard
 from aiohttp import web
+from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus
 from tidegate.clock import BrokerClock, Clock, SystemClock
 from tidegate.consume.service import Ack, Work
 from tidegate.events import Event
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.process import Context
-from tidegate.records import (
-    HEADER_PAGE,
-    CaptchaRequest,
-    CaptchaSolution,
-    ChallengeKind,
-    Inbound,
-    PageMeta,
-    SolutionStatus,
-    encode,
-)
+from tidegate.records import HEADER_PAGE, ChallengeKind, Inbound, PageMeta, encode
 from tidegate.topics import Topic
 from tidegate_fetcher.app import build
 from tidegate_fetcher.handler import Fetcher

@@ -7,24 +7,20 @@ from typing import Any, TypeVar
 
 import msgspec
 from pydantic import SecretStr
+from tidegate.captcha_records import (
+    CaptchaRequest,
+    CaptchaSolution,
+    Challenge,
+    Identity,
+    SolveRecord,
+    request_id,
+)
 from tidegate.clock import BrokerClock, Clock, seeded_random
 from tidegate.consume.service import Sink
 from tidegate.events import Emit
 from tidegate.outcome import Outgoing
 from tidegate.process import Context, PartitionReader
-from tidegate.records import (
-    CaptchaRequest,
-    CaptchaSolution,
-    Challenge,
-    ChallengeKind,
-    Identity,
-    Inbound,
-    JobState,
-    Origin,
-    SolveRecord,
-    encode,
-    request_id,
-)
+from tidegate.records import ChallengeKind, Inbound, JobState, Origin, encode
 from tidegate.topics import Topic
 from tidegate_solver.profiles import Profile, choose_profile
 from tidegate_solver.settings import Settings, SolverSettings

@@ -9,6 +9,7 @@ from random import Random
 
 import msgspec
 import zstandard
+from tidegate.captcha_records import SolutionStatus, SolveRecord
 from tidegate.clock import Clock, SystemClock
 from tidegate.consume.dead_letters import dead_letter
 from tidegate.errors import ClickHouseError
@@ -23,8 +24,6 @@ from tidegate.records import (
     JobState,
     Origin,
     PageMeta,
-    SolutionStatus,
-    SolveRecord,
     SolveSummary,
     body_hash,
     encode,

@@ -1,7 +1,7 @@
 """Cookies are kept and sent by the rules of RFC 6265."""
 
 import pytest
-from tidegate.records import Cookie
+from tidegate.captcha_records import Cookie
 from tidegate_fetcher import cookies
 from yarl import URL
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from selectolax.lexbor import LexborNode
 from support.fetcher import FAMILIES, PAGE_URL, fixtures
+from tidegate.captcha_records import Challenge
 from tidegate.errors import ConfigurationError
-from tidegate.records import Challenge, ChallengeKind
+from tidegate.records import ChallengeKind
 from tidegate_fetcher import forms, signatures
 from tidegate_fetcher.detection import Detector
 from yarl import URL

@@ -2,8 +2,8 @@
 
 import pytest
 from support.fetcher import fetcher, inbound, job
+from tidegate.captcha_records import ChallengeForm
 from tidegate.errors import ConfigurationError
-from tidegate.records import ChallengeForm
 from tidegate_fetcher import requests, tasks
 from tidegate_fetcher.addresses import canonical
 from tidegate_fetcher.exchange import Request

@@ -5,22 +5,24 @@ from typing import Any
 import msgspec
 import pytest
 from support.fetcher import inbound, job
+from tidegate.captcha_records import (
+    CaptchaRequest,
+    CaptchaSolution,
+    Challenge,
+    ChallengeForm,
+    Identity,
+    SolutionStatus,
+)
 from tidegate.consume.service import Work
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
 from tidegate.records import (
     HEADER_JOB,
-    CaptchaRequest,
-    CaptchaSolution,
-    Challenge,
-    ChallengeForm,
     ChallengeKind,
-    Identity,
     Inbound,
     JobState,
     Lane,
     Route,
-    SolutionStatus,
     default_id,
     encode,
     origin_of,

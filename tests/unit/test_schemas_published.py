@@ -9,26 +9,28 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from support.packaging import ROOT
 from tidegate import schemas
-from tidegate.outcome import Reason
-from tidegate.records import (
+from tidegate.captcha_records import (
     CaptchaRequest,
     CaptchaSolution,
     Challenge,
     ChallengeForm,
-    ChallengeKind,
     Cookie,
-    DeadMeta,
     Identity,
+    SolutionStatus,
+    SolveRecord,
+    TaskRecord,
+    TaskState,
+)
+from tidegate.outcome import Reason
+from tidegate.records import (
+    ChallengeKind,
+    DeadMeta,
     JobState,
     Lane,
     Origin,
     PageMeta,
     Route,
-    SolutionStatus,
-    SolveRecord,
     SolveSummary,
-    TaskRecord,
-    TaskState,
     UrlJob,
     encode,
 )

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from aiokafka.partitioner import murmur2
 from tidegate import records
+from tidegate.captcha_records import request_id
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
 from tidegate.sites import partition_of, site_of, without_credentials
@@ -92,7 +93,7 @@ def test_a_request_id_is_of_run_id_and_hop() -> None:
     """The same hop asks once, the next hop anew; no two jobs can meet (M4)."""
     state = records.stray_job(inbound()).state
     ids = {
-        records.request_id(msgspec.structs.replace(state, run=run, id=id_, hop=hop))
+        request_id(msgspec.structs.replace(state, run=run, id=id_, hop=hop))
         for run, id_, hop in [("a", "bc", 0), ("ab", "c", 0), ("a", "bc", 1), ("a", "bc/1", 0)]
     }
     assert len(ids) == 4

@@ -19,12 +19,12 @@ from support.solver import (
     solves,
     virtually,
 )
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolveRecord
 from tidegate.consume.offsets import TopicPartition
 from tidegate.events import Event
 from tidegate.flow.adaptive_limit import Ending, LimitPolicy
 from tidegate.flow.breaker import BreakerPolicy
 from tidegate.outcome import Done
-from tidegate.records import CaptchaRequest, SolutionStatus, SolveRecord
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
 from tidegate.topics import Topic
 from tidegate_solver import events, wire

@@ -2,8 +2,9 @@
 
 import pytest
 from support.solver import EPOCH_MS, a_request
+from tidegate.captcha_records import SolutionStatus, TaskState
 from tidegate.errors import ConfigurationError, IllegalTransitionError
-from tidegate.records import ChallengeKind, SolutionStatus, TaskState
+from tidegate.records import ChallengeKind
 from tidegate.settings import load
 from tidegate_solver import answers, wire
 from tidegate_solver.answers import Answer, Bill

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 from support.solver import KEY, challenge, profile
-from tidegate.records import Challenge, ChallengeKind
+from tidegate.captcha_records import Challenge
+from tidegate.records import ChallengeKind
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind, Profile, load_profiles
 from tidegate_solver.worth import FACTS

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 from support.storer import EPOCH_MS, dead_record, job_state, page_record, solve_record
+from tidegate.captcha_records import SolutionStatus
 from tidegate.errors import ConfigurationError, RecordError
 from tidegate.outcome import Reason
-from tidegate.records import HEADER_DEAD, HEADER_JOB, HEADER_ORIGINAL, HEADER_PAGE, Inbound, SolutionStatus
+from tidegate.records import HEADER_DEAD, HEADER_JOB, HEADER_ORIGINAL, HEADER_PAGE, Inbound
 from tidegate.settings import load
 from tidegate_storer import redact
 from tidegate_storer.batch import Batch, Entry, Limits, token

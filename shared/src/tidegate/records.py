@@ -11,7 +11,7 @@ Custody (delivery.md C1): every internal record carries the whole job: its origi
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
@@ -156,154 +156,6 @@ class Job(msgspec.Struct, frozen=True):
     state: JobState
 
 
-class Cookie(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A cookie; ``domain`` without a leading dot, host-only when ``host_only``."""
-
-    name: str
-    value: str
-    domain: str
-    path: str = "/"
-    secure: bool = False
-    host_only: bool = True
-    expires_at_ms: int | None = None
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Session, proxy and user agent as one unit: a page is resumed as who asked for it.
-
-    ``proxy_id`` names a proxy of the operator's pool; credentials never travel in a record.
-    """
-
-    user_agent: str
-    cookies: tuple[Cookie, ...] = ()
-    proxy_id: str | None = None
-
-
-class ChallengeForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The page's own form through which a token goes back.
-
-    ``action`` is absolute. ``fields`` are the form's inputs with their values, in page order;
-    ``token_fields`` are the names that take the token.
-    """
-
-    action: str
-    method: Literal["GET", "POST"]
-    fields: tuple[tuple[str, str], ...] = ()
-    token_fields: tuple[str, ...]
-
-
-class Challenge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was found on a page: its kind, the parameters a solving service needs, the signatures hit.
-
-    ``params`` are named in ``tidegate.challenge_kinds``; every value is text. ``lifetime_s`` is how long
-    the challenge can still be answered, in seconds from when it was shown; None is for ever, as a static
-    site key is.
-    """
-
-    kind: ChallengeKind
-    page_url: str
-    params: dict[str, str]
-    form: ChallengeForm | None = None
-    signatures: tuple[str, ...] = ()
-    lifetime_s: float | None = None
-
-
-class CaptchaRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Asks the solver for an answer. ``request_id`` = hash(run, id, hop) (M4).
-
-    ``lifetime_s`` counts from the record's append time (T1). ``max_cost`` in US dollars.
-    """
-
-    version: int = VERSION
-    request_id: str
-    challenge: Challenge
-    identity: Identity
-    lifetime_s: float
-    route: Route | None = None
-    max_cost: float | None = None
-    original: bytes
-    state: JobState
-
-
-class SolutionStatus(StrEnum):
-    """How a request was answered; every request is (C2)."""
-
-    SOLVED = "solved"
-    FAILED = "failed"
-    EXPIRED_UNBOUGHT = "expired_unbought"
-    REFUSED = "refused"
-    UNSOLVABLE = "unsolvable"
-
-
-class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The solver's answer, with the whole request in it, so that any fetcher resumes any job.
-
-    ``token`` is a token, or the text of an image. ``values`` are the parts of an answer that has several,
-    ``cookies`` those that a clearance consists of; both by the names in ``tidegate.challenge_kinds``.
-    ``lifetime_s`` is what is left of the answer's life, counted from this record's append time.
-    ``cost`` in US dollars is what was paid, also where the answer is not ``solved``.
-    """
-
-    version: int = VERSION
-    status: SolutionStatus
-    request: CaptchaRequest
-    message: str = ""
-    token: str | None = None
-    values: dict[str, str] = {}
-    cookies: dict[str, str] = {}
-    user_agent: str | None = None
-    provider: str | None = None
-    task_id: str | None = None
-    cost: float = 0.0
-    lifetime_s: float = 0.0
-
-
-class SolveRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request cost, for the ``solves`` table. Times in epoch milliseconds, broker clock."""
-
-    version: int = VERSION
-    request_id: str
-    run: str
-    job_id: str
-    site: str
-    kind: ChallengeKind
-    status: SolutionStatus
-    provider: str | None
-    task_id: str | None
-    cost: float
-    polls: int
-    error_code: str | None
-    requested_at_ms: int
-    created_at_ms: int | None
-    answered_at_ms: int
-
-
-class TaskState(StrEnum):
-    """Life of a request in the journal; it only advances (M4)."""
-
-    RESERVED = "reserved"
-    TASK = "task"
-    ANSWERED = "answered"
-
-
-class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The solver's journal entry on ``captcha-tasks``, keyed by request id: pay once.
-
-    ``answer`` is what was answered, without the request in it, to answer a duplicate from: a whole one
-    would not fit where the request is near its own limit (C9).
-    """
-
-    version: int = VERSION
-    request_id: str
-    state: TaskState
-    provider: str
-    task_id: str | None = None
-    created_at_ms: int | None = None
-    polls: int = 0
-    max_cost: float
-    answer: bytes | None = None
-
-
 class PageMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Header ``tidegate-page``: everything about a page but its body, which is the value, zstd.
 
@@ -403,12 +255,6 @@ def default_id(origin: Origin) -> str:
     The timestamp is part of it: a broker that begins again at offset 0 must not reuse an identity.
     """
     text = f"{origin.topic}/{origin.partition}/{origin.offset}/{origin.timestamp_ms}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def request_id(state: JobState) -> str:
-    """Return the id of the captcha request of this hop of the job (M4)."""
-    text = f"{len(state.run)}:{state.run}/{len(state.id)}:{state.id}/{state.hop}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

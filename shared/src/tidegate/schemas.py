@@ -12,17 +12,8 @@ from typing import Any
 
 import msgspec
 
-from tidegate.records import (
-    VERSION,
-    CaptchaRequest,
-    CaptchaSolution,
-    DeadMeta,
-    JobState,
-    PageMeta,
-    SolveRecord,
-    TaskRecord,
-    UrlJob,
-)
+from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolveRecord, TaskRecord
+from tidegate.records import VERSION, DeadMeta, JobState, PageMeta, UrlJob
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

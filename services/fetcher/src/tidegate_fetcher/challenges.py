@@ -5,20 +5,18 @@ many times a job. Whatever else it is, it costs nothing.
 """
 
 import msgspec
-from tidegate.consume.retries import RetryPolicy
-from tidegate.consume.service import Work
-from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
-from tidegate.records import (
+from tidegate.captcha_records import (
     CaptchaRequest,
     CaptchaSolution,
     Challenge,
     Identity,
-    JobState,
     SolutionStatus,
-    UrlJob,
-    encode,
     request_id,
 )
+from tidegate.consume.retries import RetryPolicy
+from tidegate.consume.service import Work
+from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
+from tidegate.records import JobState, UrlJob, encode
 from tidegate.sites import without_credentials
 from tidegate.topics import Topic
 from yarl import URL

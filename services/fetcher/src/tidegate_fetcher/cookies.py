@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
-from tidegate.records import Cookie
+from tidegate.captcha_records import Cookie
 from yarl import URL
 
 MAX_COOKIES = 100

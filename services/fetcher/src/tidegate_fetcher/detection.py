@@ -10,7 +10,7 @@ import re
 from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
-from tidegate.records import Challenge
+from tidegate.captcha_records import Challenge
 from yarl import URL
 
 from tidegate_fetcher import forms

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
-from tidegate.records import ChallengeForm
+from tidegate.captcha_records import ChallengeForm
 from yarl import URL
 
 _CONTROLS = "input, select, textarea, button"

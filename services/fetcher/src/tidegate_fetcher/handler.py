@@ -5,11 +5,12 @@ it ended. A solution: never wait (C3), hand the token in through the page's own 
 Every record that leaves carries the whole job (C1).
 """
 
+from tidegate.captcha_records import CaptchaSolution, Challenge, SolutionStatus
 from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
-from tidegate.records import CaptchaSolution, Challenge, Inbound, SolutionStatus, UrlJob, job_headers
+from tidegate.records import Inbound, UrlJob, job_headers
 from tidegate.sites import partition_of
 from tidegate.topics import LANES, Topic
 from yarl import URL

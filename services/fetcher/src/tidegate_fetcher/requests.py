@@ -4,7 +4,8 @@ from base64 import b64encode
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
-from tidegate.records import CaptchaRequest, ChallengeForm, UrlJob
+from tidegate.captcha_records import CaptchaRequest, ChallengeForm
+from tidegate.records import UrlJob
 from yarl import URL
 
 from tidegate_fetcher import cookies

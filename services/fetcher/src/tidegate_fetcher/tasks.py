@@ -15,10 +15,11 @@ from typing import NoReturn
 
 import msgspec
 from tidegate import records
+from tidegate.captcha_records import CaptchaSolution
 from tidegate.consume.service import Work
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
-from tidegate.records import CaptchaSolution, Inbound, Job, JobState, Lane, SolveSummary, UrlJob
+from tidegate.records import Inbound, Job, JobState, Lane, SolveSummary, UrlJob
 from tidegate.sites import site_of
 from tidegate.topics import LANES, Topic
 from yarl import URL

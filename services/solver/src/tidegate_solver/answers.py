@@ -5,7 +5,7 @@ brings its own copy, and the whole solution inside a journal entry would not fit
 """
 
 import msgspec
-from tidegate.records import CaptchaRequest, CaptchaSolution, SolutionStatus, SolveRecord
+from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus, SolveRecord
 
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind

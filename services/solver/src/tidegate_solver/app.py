@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tidegate.captcha_records import CaptchaRequest
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.service import Service
 from tidegate.errors import ConfigurationError
@@ -11,7 +12,6 @@ from tidegate.flow.adaptive_limit import LimitPolicy
 from tidegate.flow.breaker import BreakerPolicy
 from tidegate.flow.token_bucket import BucketPolicy
 from tidegate.process import Context
-from tidegate.records import CaptchaRequest
 from tidegate.topics import Topic
 
 from tidegate_solver.admission import Admission, AdmissionPolicy

@@ -17,6 +17,7 @@ import random
 
 import msgspec
 from tidegate import records
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus, TaskState
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume.attempt import where
 from tidegate.consume.service import Work
@@ -24,7 +25,7 @@ from tidegate.errors import BrokerError, IllegalTransitionError
 from tidegate.events import Emit
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.process import PartitionReader
-from tidegate.records import CaptchaRequest, Inbound, Job, SolutionStatus, TaskState
+from tidegate.records import Inbound, Job
 from tidegate.topics import Topic
 
 from tidegate_solver import answers, events, wire

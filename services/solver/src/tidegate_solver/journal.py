@@ -8,8 +8,8 @@ is the truth and this is its reading: each step is written there and acknowledge
 from collections import OrderedDict
 
 import msgspec
+from tidegate.captcha_records import TaskState
 from tidegate.errors import IllegalTransitionError
-from tidegate.records import TaskState
 
 from tidegate_solver.answers import Answer
 

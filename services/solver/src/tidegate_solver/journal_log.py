@@ -7,11 +7,12 @@ committed (M4), so for now the topic's own retention is what bounds it.
 
 import msgspec
 from tidegate import records
+from tidegate.captcha_records import TaskRecord, TaskState
 from tidegate.clock import BrokerClock
 from tidegate.errors import RecordError
 from tidegate.outcome import Outgoing
 from tidegate.process import PartitionReader
-from tidegate.records import Inbound, TaskRecord, TaskState
+from tidegate.records import Inbound
 from tidegate.topics import Topic
 
 from tidegate_solver.answers import Answer

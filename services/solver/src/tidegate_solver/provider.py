@@ -6,9 +6,10 @@ Later work puts several of these behind a router; the walls before each one are 
 from collections.abc import Callable
 
 import msgspec
+from tidegate.captcha_records import CaptchaRequest
 from tidegate.clock import BrokerClock, Clock
 from tidegate.events import Emit
-from tidegate.records import CaptchaRequest, ChallengeKind
+from tidegate.records import ChallengeKind
 
 from tidegate_solver import wire
 from tidegate_solver.events import ErrorCodeUnknown, PollTroubled

@@ -13,11 +13,11 @@ from collections.abc import Coroutine
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
+from tidegate.captcha_records import CaptchaRequest
 from tidegate.clock import BrokerClock
 from tidegate.consume.service import Sink
 from tidegate.errors import FatalProduceError
 from tidegate.events import Emit
-from tidegate.records import CaptchaRequest
 
 from tidegate_solver import wire
 from tidegate_solver.admission import Turn

@@ -9,7 +9,7 @@ import math
 from typing import Any, TypeAlias
 
 import msgspec
-from tidegate.records import Challenge
+from tidegate.captcha_records import Challenge
 
 from tidegate_solver.profiles import ErrorKind, KindProfile, Profile
 

@@ -6,10 +6,11 @@ cannot be read of it becomes a row that says so (delivery.md O5).
 
 import msgspec
 from tidegate import records
+from tidegate.captcha_records import SolveRecord
 from tidegate.consume.service import Work
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
-from tidegate.records import DeadMeta, Inbound, Job, JobState, PageMeta, SolveRecord, stray_job
+from tidegate.records import DeadMeta, Inbound, Job, JobState, PageMeta, stray_job
 from tidegate.topics import Topic
 
 

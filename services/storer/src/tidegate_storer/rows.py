@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 from tidegate import records
+from tidegate.captcha_records import SolveRecord
 from tidegate.outcome import Reason
-from tidegate.records import DeadMeta, Inbound, JobState, PageMeta, SolveRecord
+from tidegate.records import DeadMeta, Inbound, JobState, PageMeta
 
 from tidegate_storer import redact
 from tidegate_storer.parsed import Parsed

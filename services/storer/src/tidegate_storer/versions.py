@@ -8,7 +8,8 @@ With equal versions the later *insert* wins, which would be luck. Hence equal ve
 same record only: partition and offset are part of the version, not just the time.
 """
 
-from tidegate.records import Inbound, SolutionStatus, SolveRecord
+from tidegate.captcha_records import SolutionStatus, SolveRecord
+from tidegate.records import Inbound
 
 PAGE_BIT = 1 << 127
 _HIGHEST = PAGE_BIT - 1
