@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from tidegate.errors import BrokerError
+from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings
 from tidegate.topics import Topic
 
@@ -70,10 +71,8 @@ def lags_of(positions: Mapping[tuple[str, int], Position], order: Iterable[str])
 
 async def read_lag(kafka: KafkaSettings) -> tuple[tuple[TopicLag, ...], tuple[GroupState, ...]]:
     """Ask the broker. Raises BrokerError where it cannot be reached."""
-    admin: Any = AIOKafkaAdminClient(
-        bootstrap_servers=kafka.bootstrap, request_timeout_ms=int(_TIMEOUT_S * 1000)
-    )
-    consumer: Any = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
+    admin: Any = AIOKafkaAdminClient(**connection_options(kafka), request_timeout_ms=int(_TIMEOUT_S * 1000))
+    consumer: Any = AIOKafkaConsumer(**connection_options(kafka), enable_auto_commit=False)
     try:
         async with asyncio.timeout(_TIMEOUT_S * 2), contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(admin.close)

@@ -104,6 +104,8 @@ class LocalKafka:
     ``bootstrap`` is known from the start. Its processes end with this one, whatever ends it (``guard``).
     """
 
+    _format_options: tuple[str, ...] = ()
+
     def __init__(
         self,
         folder: Path,
@@ -212,6 +214,9 @@ class LocalKafka:
         await child.wait_ready()
         self._emit(ProcessReady(name=child.name, seconds=self._clock.monotonic() - started))
 
+    def _properties(self, address: NodeAddress, data: Path) -> dict[str, str]:
+        return server_properties(address, self._nodes, data)
+
     def _cluster_id(self) -> str:
         """Return the cluster's id, made at the first start: 16 random bytes in URL-safe base64.
 
@@ -230,7 +235,7 @@ class LocalKafka:
         data = home / "data"
         home.mkdir(parents=True, exist_ok=True)
         properties = home / "server.properties"
-        properties.write_text(render(server_properties(address, self._nodes, data)), "utf-8")
+        properties.write_text(render(self._properties(address, data)), "utf-8")
         name = "broker" if len(self._nodes) == 1 else f"broker-{address.node}"
         base = (java, heap, *_JVM, "-cp", f"{jars}/*")
         if not (data / "meta.properties").exists():
@@ -247,7 +252,14 @@ class LocalKafka:
     async def _format(self, name: str, tool: tuple[str, ...], cluster_id: str, properties: Path) -> None:
         spec = ProcessSpec(
             name=f"{name}-format",
-            command=(*tool, "format", f"--cluster-id={cluster_id}", "-c", str(properties)),
+            command=(
+                *tool,
+                "format",
+                f"--cluster-id={cluster_id}",
+                "-c",
+                str(properties),
+                *self._format_options,
+            ),
             env=plain_environment(),
         )
         child = Child(spec, self._folder / f"{spec.name}.log", self._clock)
