@@ -121,3 +121,31 @@ def test_a_revoked_partition_is_forgotten() -> None:
     assert buffers.next_of_lanes() is None
     assert buffers.next_urgent() is None
     assert len(buffers) == 0
+
+
+def test_held_topics_wait_until_they_may_go_and_then_share_their_lanes_slots() -> None:
+    """What is held leaves only when asked for; a lane's turns alternate then, and lanes keep their shares."""
+    buffers = Buffers()
+    for topic in ("urls-high", "urls", "urls-held-high", "urls-held"):
+        fill(buffers, topic, 60)
+    fresh = [entry.partition.topic for _ in range(12) if (entry := buffers.next_of_lanes(held=False))]
+    assert set(fresh) == {"urls-high", "urls"}
+    both = topics_of(buffers, 24)
+    assert [both.count(t) for t in ("urls-high", "urls-held-high", "urls", "urls-held")] == [8, 8, 4, 4]
+    aside = [entry.partition.topic for _ in range(12) if (entry := buffers.next_of_lanes(fresh=False))]
+    assert set(aside) == {"urls-held-high", "urls-held"}
+    buffers.drop(TopicPartition("urls-held", 0))
+    buffers.drop(TopicPartition("urls-held-high", 0))
+    assert buffers.next_of_lanes(fresh=False) is None
+
+
+def test_a_full_buffer_has_room_again_when_half_of_it_is_gone() -> None:
+    """One record taken is no reason to ask the broker for one more."""
+    buffers = Buffers()
+    where = TopicPartition("urls", 0)
+    fill(buffers, "urls", 64)
+    assert buffers.is_full(where)
+    topics_of(buffers, 31)
+    assert buffers.is_full(where)
+    topics_of(buffers, 1)
+    assert not buffers.is_full(where)

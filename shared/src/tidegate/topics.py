@@ -16,6 +16,9 @@ class Topic(StrEnum):
     URLS_HIGH = "urls-high"
     URLS = "urls"
     URLS_LOW = "urls-low"
+    HELD_HIGH = "urls-held-high"
+    HELD = "urls-held"
+    HELD_LOW = "urls-held-low"
     RETRY_2S = "urls-retry-2s"
     RETRY_4S = "urls-retry-4s"
     RETRY_8S = "urls-retry-8s"
@@ -34,6 +37,13 @@ LANES: dict[Lane, Topic] = {
     Lane.HIGH: Topic.URLS_HIGH,
     Lane.NORMAL: Topic.URLS,
     Lane.LOW: Topic.URLS_LOW,
+}
+
+# Where jobs of challenge-prone sites wait while the gate holds these back, each in its own lane.
+HELD: dict[Lane, Topic] = {
+    Lane.HIGH: Topic.HELD_HIGH,
+    Lane.NORMAL: Topic.HELD,
+    Lane.LOW: Topic.HELD_LOW,
 }
 
 # Delay classes in seconds, ascending: due = append time + delay, so the head is always the next due (T2).
@@ -89,7 +99,7 @@ def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
     small = 1 * _MIB
     return (
         *(TopicSpec(topic=t, max_message_bytes=intake, retention_ms=keep) for t in LANES.values()),
-        *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in DELAYS),
+        *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in (*HELD.values(), *DELAYS)),
         TopicSpec(topic=Topic.CAPTCHA_REQUESTS, max_message_bytes=captcha, retention_ms=keep),
         TopicSpec(topic=Topic.CAPTCHA_SOLUTIONS, max_message_bytes=captcha, retention_ms=keep),
         TopicSpec(

@@ -7,7 +7,7 @@ from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service
 from tidegate.errors import ConfigurationError
 from tidegate.process import Context
-from tidegate.topics import DELAYS, LANES, Topic
+from tidegate.topics import DELAYS, HELD, LANES, Topic
 
 from tidegate_fetcher import signatures
 from tidegate_fetcher.addresses import AddressRules
@@ -28,6 +28,7 @@ PLAN = Plan(
     group="fetcher",
     reserved=(Topic.CAPTCHA_SOLUTIONS,),
     topics=tuple(LANES.values()),
+    held=tuple(HELD.values()),
     delays=tuple(DELAYS),
     deadline_s=HANDLER_DEADLINE_S,
 )

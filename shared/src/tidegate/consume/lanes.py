@@ -2,7 +2,10 @@
 
 Reserved topics (solutions) come first: their tokens are dying. Then the lanes share the slots as
 8 : 4 : 1, so that a flood in one never starves another; a due record of a delay topic takes a slot of
-its own lane. What is not due stays at the head of its delay partition and holds up nothing else.
+its own lane. What is not due stays at the head of its delay partition and holds up nothing else. Held
+topics are lanes of their own: where their records may go, they share their lane's slots with the others.
+
+A partition whose buffer is full is not asked for more until half of it is gone.
 """
 
 from collections import deque
@@ -14,12 +17,17 @@ from tidegate.consume import delays
 from tidegate.consume.offsets import TopicPartition
 from tidegate.errors import RecordError
 from tidegate.records import Inbound, Lane, job_state
-from tidegate.topics import DELAYS, LANES
+from tidegate.topics import DELAYS, HELD, LANES
 
 # One turn of the wheel: 8 high, 4 normal, 1 low, spread out.
 _H, _N, _L = Lane.HIGH, Lane.NORMAL, Lane.LOW
 _WHEEL = (_H, _N, _H, _H, _N, _H, _L, _H, _N, _H, _H, _N, _H)
-_LANE_OF: dict[str, Lane] = {topic: lane for lane, topic in LANES.items()}
+_LANE_OF: dict[str, Lane] = {topic: lane for table in (LANES, HELD) for lane, topic in table.items()}
+_HELD_TOPICS: frozenset[str] = frozenset(HELD.values())
+
+_MOST_RECORDS = 64
+HALF_FULL = _MOST_RECORDS // 2
+_MOST_BYTES = 2 << 20  # 64 records of 30 KB; of large ones fewer wait
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -42,8 +50,11 @@ class Buffers:
         self._reserved_topics = frozenset(reserved)
         self._queues: dict[TopicPartition, deque[Entry]] = {}
         self._bytes: dict[TopicPartition, int] = {}
+        self._full: set[TopicPartition] = set()
         self._urgent: deque[TopicPartition] = deque()
         self._ready: dict[Lane, deque[TopicPartition]] = {lane: deque() for lane in Lane}
+        self._held: dict[Lane, deque[TopicPartition]] = {lane: deque() for lane in Lane}
+        self._held_before = False
         self._waiting: dict[TopicPartition, _Head] = {}
         self._turn = 0
         self._now_ms = 0
@@ -59,6 +70,10 @@ class Buffers:
         """How many bytes of values wait in a partition."""
         return self._bytes.get(partition, 0)
 
+    def is_full(self, partition: TopicPartition) -> bool:
+        """Say whether a partition's buffer is full: from its bounds on until it is half empty."""
+        return partition in self._full
+
     def add(self, partition: TopicPartition, entries: Sequence[Entry]) -> None:
         """Queue records of one partition, in offset order."""
         if not entries:
@@ -67,6 +82,8 @@ class Buffers:
         was_empty = not queue
         queue.extend(entries)
         self._bytes[partition] = self.bytes_of(partition) + sum(len(entry.record.value) for entry in entries)
+        if len(queue) >= _MOST_RECORDS or self._bytes[partition] >= _MOST_BYTES:
+            self._full.add(partition)
         if was_empty:
             self._enlist(partition, queue[0])
 
@@ -75,7 +92,8 @@ class Buffers:
         self._queues.pop(partition, None)
         self._bytes.pop(partition, None)
         self._waiting.pop(partition, None)
-        for line in (self._urgent, *self._ready.values()):
+        self._full.discard(partition)
+        for line in (self._urgent, *self._ready.values(), *self._held.values()):
             if partition in line:
                 line.remove(partition)
 
@@ -91,14 +109,20 @@ class Buffers:
         """Take the next record of a reserved topic."""
         return self._take(self._urgent) if self._urgent else None
 
-    def next_of_lanes(self) -> Entry | None:
-        """Take the next record by the lanes' shares."""
+    def next_of_lanes(self, *, fresh: bool = True, held: bool = True) -> Entry | None:
+        """Take the next record by the lanes' shares, of the held topics (``held``) or of the others.
+
+        Where both may go, a lane's turns alternate between them.
+        """
         for step in range(len(_WHEEL)):
             turn = (self._turn + step) % len(_WHEEL)
-            line = self._ready[_WHEEL[turn]]
-            if line:
+            lane = _WHEEL[turn]
+            line, aside = self._ready[lane], self._held[lane]
+            take_held = held and bool(aside) and not (fresh and line and self._held_before)
+            if take_held or (fresh and line):
                 self._turn = turn + 1
-                return self._take(line)
+                self._held_before = take_held
+                return self._take(aside if take_held else line)
         return None
 
     def _take(self, line: deque[TopicPartition]) -> Entry:
@@ -106,6 +130,8 @@ class Buffers:
         queue = self._queues[partition]
         entry = queue.popleft()
         self._bytes[partition] -= len(entry.record.value)
+        if len(queue) <= HALF_FULL and self._bytes[partition] <= _MOST_BYTES // 2:
+            self._full.discard(partition)
         if queue:
             self._enlist(partition, queue[0])
         return entry
@@ -119,6 +145,8 @@ class Buffers:
                 self._ready[waits.lane].append(partition)
             else:
                 self._waiting[partition] = waits
+        elif partition.topic in _HELD_TOPICS:
+            self._held[_LANE_OF[partition.topic]].append(partition)
         else:
             # A topic that is no lane (the solver's and the storer's) has the normal share to itself.
             self._ready[_LANE_OF.get(partition.topic, Lane.NORMAL)].append(partition)

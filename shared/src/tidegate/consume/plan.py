@@ -23,7 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The topics of one consumer group.
 
     ``reserved`` topics come first, have window slots of their own and are never deferred (solutions).
-    ``delays`` wait until their records are due; a due record takes its own lane's share. ``window`` is
+    ``delays`` wait until their records are due; a due record takes its own lane's share. ``held`` are
+    lanes of their own that the service's valve opens and shuts (``consume.intake``). ``window`` is
     how many records are in hand at once, waiting ones included. ``deadline_s`` is how long a handler may
     take; None for a batching one, which waits for as long as its sink is away.
     """
@@ -32,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[Topic, ...]
     reserved: tuple[Topic, ...] = ()
     delays: tuple[Topic, ...] = ()
+    held: tuple[Topic, ...] = ()
     retries: RetryPolicy = RetryPolicy()
     window: int = 128
     reserved_slots: int = 16
@@ -41,4 +43,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def all_topics(self) -> tuple[Topic, ...]:
         """Every topic that the group subscribes to."""
-        return (*self.reserved, *self.topics, *self.delays)
+        return (*self.reserved, *self.topics, *self.held, *self.delays)

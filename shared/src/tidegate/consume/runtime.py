@@ -24,7 +24,8 @@ from tidegate.consume import delays
 from tidegate.consume import runtime_events as events
 from tidegate.consume.attempt import attempt
 from tidegate.consume.done_set import unpack
-from tidegate.consume.lanes import Buffers, Entry
+from tidegate.consume.intake import Intake, Valved
+from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service, Sink, Work
@@ -36,13 +37,12 @@ from tidegate.outcome import Dead, Done, ErrorClass, Outcome
 from tidegate.records import Inbound, Job
 from tidegate.salvage import unread_job
 from tidegate.settings import RuntimeSettings
-from tidegate.topics import DELAYS
+from tidegate.topics import DELAYS, HELD
 from tidegate.tracing import NoTracing, Tracing, traced
 
 P = TypeVar("P")
 
-_BUFFERED_PER_PARTITION = 64
-_BUFFERED_BYTES_PER_PARTITION = 2 << 20  # 64 records of 30 KB; of large ones fewer wait
+_PATIENT = frozenset({*DELAYS, *HELD.values()})
 _POLL_RECORDS = 256
 _POLL_S = 0.1
 _MAX_SPAN = 20_000
@@ -77,15 +77,18 @@ class Runtime(Generic[P]):
         self._broker_clock = broker_clock
         self._emit = emit
         self._tracing = tracing or NoTracing()
-        self._window = settings.window or plan.window
-        self._reserved = min(plan.reserved_slots, self._window - 1) if plan.reserved else 0
+        self._intake = Intake(
+            plan,
+            window=settings.window or plan.window,
+            window_bytes=settings.window_bytes,
+            valve=service.valve if isinstance(service, Valved) else None,
+            emit=emit,
+        )
         self._book = OffsetBook()
         self._buffers = Buffers(plan.reserved)
         self._ready: set[int] = set()
         self._preparing: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[TopicPartition] = set()
-        self._in_hand = 0
-        self._bytes = 0
         self._active: dict[asyncio.Task[None], Entry] = {}
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -129,8 +132,8 @@ class Runtime(Generic[P]):
             "phase": self._phase,
             "assigned": len(self._book.partitions),
             "ready": self.is_ready,
-            "in_hand": self._in_hand,
-            "bytes_in_hand": self._bytes,
+            "in_hand": self._intake.in_hand,
+            "bytes_in_hand": self._intake.bytes,
             "buffered": len(self._buffers),
             "loop_age_s": round(self._clock.monotonic() - self._tick, 3),
         }
@@ -244,12 +247,9 @@ class Runtime(Generic[P]):
         for partition in self._book.partitions:
             if partition.partition not in self._ready or partition in self._stopped:
                 continue
-            if (
-                self._buffers.size(partition) >= _BUFFERED_PER_PARTITION
-                or self._buffers.bytes_of(partition) >= _BUFFERED_BYTES_PER_PARTITION
-            ):
-                # A delay partition is full of what is not due; nobody waits for it.
-                full = full or partition.topic not in DELAYS
+            if self._buffers.is_full(partition):
+                # One that is full of what is not due, or held, nobody waits for.
+                full = full or partition.topic not in _PATIENT
             elif self._book.tracker(partition).span < _MAX_SPAN:
                 wanted.append(partition)
         return wanted, full
@@ -285,18 +285,12 @@ class Runtime(Generic[P]):
 
     def _next(self) -> Entry | None:
         """Take a slot and the record that is to have it; None when either is missing."""
-        if self._phase != "running" or self._in_hand >= self._window:
+        if self._phase != "running":
             return None
-        if self._in_hand and self._bytes >= self._settings.window_bytes:
-            return None
-        entry = self._buffers.next_urgent()
-        if entry is None and self._in_hand < self._window - self._reserved:
-            entry = self._buffers.next_of_lanes()
+        entry = self._intake.next(self._buffers)
         if entry is None:
             return None
-        self._in_hand += 1
-        self._bytes += len(entry.record.value)
-        if self._buffers.size(entry.partition) in (0, _BUFFERED_PER_PARTITION // 2):
+        if self._buffers.size(entry.partition) in (0, HALF_FULL):
             self._room.set()
         return entry
 
@@ -318,8 +312,7 @@ class Runtime(Generic[P]):
                     await self._handle(entry)
                     self._finish(entry)
                 finally:
-                    self._in_hand -= 1
-                    self._bytes -= len(entry.record.value)
+                    self._intake.done(entry)
                 entry = self._next()
                 if not self._idle.is_set():
                     self._idle.set()

@@ -117,6 +117,27 @@ class ProduceRetried(Event, frozen=True):
     error: str
 
 
+class BoundReached(Event, frozen=True):
+    """A local bound is full: nothing more is taken in hand until it is free again, the source is held back.
+
+    ``bound`` is ``window`` (records in hand) or ``window_bytes``.
+    """
+
+    level: ClassVar[str] = "debug"
+    bound: str
+    used: int
+    most: int
+
+
+class BoundFreed(Event, frozen=True):
+    """A local bound is well below its mark again."""
+
+    level: ClassVar[str] = "debug"
+    bound: str
+    used: int
+    most: int
+
+
 class RuntimeStopped(Event, frozen=True):
     """The runtime has drained and left its group."""
 

@@ -1,0 +1,103 @@
+"""Which of the records that wait is taken in hand now, or none: the bounds on what is in hand.
+
+Records and bytes in hand are bounded for every service; reserved topics (solutions) keep slots of their
+own. A service may hold its intake back further by a valve: how much of what comes by the lanes and the
+delay topics, and how much of what was put aside on the held topics, may be in hand at once. Solutions
+never ask a valve (delivery.md C3).
+"""
+
+from typing import Protocol, runtime_checkable
+
+from tidegate.consume import runtime_events as events
+from tidegate.consume.lanes import Buffers, Entry
+from tidegate.consume.plan import Plan
+from tidegate.events import Emit
+from tidegate.flow.bound import Bound
+
+
+class Valve(Protocol):
+    """A service's say over its own intake; ``held`` asks for the held topics, else for all the others."""
+
+    def admits(self, *, held: bool, in_hand: int, window: int) -> bool:
+        """Say whether one more may start beside ``in_hand`` of them; ``window`` is what the bounds allow."""
+        ...
+
+    def passed(self, *, held: bool) -> None:
+        """Take note that one was started."""
+        ...
+
+
+@runtime_checkable
+class Valved(Protocol):
+    """A service that has a valve."""
+
+    @property
+    def valve(self) -> Valve:
+        """The valve."""
+        ...
+
+
+class Intake:
+    """Counts what is in hand and hands out the next record."""
+
+    def __init__(
+        self, plan: Plan, *, window: int, window_bytes: int, valve: Valve | None, emit: Emit
+    ) -> None:
+        """Take the bounds: records, and bytes of their values; one record may always be in hand."""
+        self._reserved_topics = frozenset(plan.reserved)
+        self._held_topics = frozenset(plan.held)
+        self._window = window
+        self._lanes_window = window - (min(plan.reserved_slots, window - 1) if plan.reserved else 0)
+        self._valve = valve
+        self._emit = emit
+        self._lanes = 0
+        self._held = 0
+        self.in_hand = 0
+        self.bytes = 0
+        # The window hands a slot on at once: a worker that goes on by itself is cheaper than a new one. Its
+        # hysteresis is in what is told of it. Bytes are few records and many, and do wait.
+        self._slots = Bound(self._lanes_window, self._lanes_window * 3 // 4)
+        self._memory = Bound(window_bytes, window_bytes * 3 // 4)
+
+    def next(self, buffers: Buffers) -> Entry | None:
+        """Take a slot and the record that is to have it; None where either is missing."""
+        if self.in_hand >= self._window or (self.in_hand and self._memory.full):
+            return None
+        entry = buffers.next_urgent()
+        if entry is None and self.in_hand < self._lanes_window:
+            entry = self._next_of_lanes(buffers)
+        if entry is not None:
+            self._count(entry, 1)
+        return entry
+
+    def done(self, entry: Entry) -> None:
+        """Give a slot back."""
+        self._count(entry, -1)
+
+    def _next_of_lanes(self, buffers: Buffers) -> Entry | None:
+        valve, window = self._valve, self._lanes_window
+        if valve is None:
+            return buffers.next_of_lanes()
+        fresh = valve.admits(held=False, in_hand=self._lanes, window=window)
+        held = valve.admits(held=True, in_hand=self._held, window=window)
+        entry = buffers.next_of_lanes(fresh=fresh, held=held) if fresh or held else None
+        if entry is not None:
+            valve.passed(held=entry.partition.topic in self._held_topics)
+        return entry
+
+    def _count(self, entry: Entry, step: int) -> None:
+        topic = entry.partition.topic
+        self.in_hand += step
+        self.bytes += step * len(entry.record.value)
+        if topic in self._held_topics:
+            self._held += step
+        elif topic not in self._reserved_topics:
+            self._lanes += step
+        if self._slots.note(self.in_hand):
+            self._tell("window", self._slots, self.in_hand)
+        if self._memory.note(self.bytes):
+            self._tell("window_bytes", self._memory, self.bytes)
+
+    def _tell(self, name: str, bound: Bound, used: int) -> None:
+        event = events.BoundReached if bound.full else events.BoundFreed
+        self._emit(event(bound=name, used=used, most=bound.most))
