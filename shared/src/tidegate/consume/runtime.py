@@ -211,7 +211,8 @@ class Runtime(Generic[P]):
             for task in cut:
                 task.cancel()
             # A handler that swallows its cancellation must not hold up the group.
-            await asyncio.wait(cut, timeout=_CANCEL_S)
+            if cut:
+                await asyncio.wait(cut, timeout=_CANCEL_S)
             return len(cut)
         return 0
 
