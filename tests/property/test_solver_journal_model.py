@@ -4,7 +4,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support.solver import EPOCH_MS, PARTITION
+from support.solver import (
+    PARTITION,
+)
+from support.virtual_time import EPOCH_MS
 from tidegate.captcha_records import SolutionStatus
 from tidegate.errors import IllegalTransitionError
 from tidegate.records import Inbound

@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from support.solver import (
     PARTITION,
     FakeVendor,
-    LoopClock,
     a_request,
     context,
     profile,
     request_record,
     solutions,
     solves,
-    virtually,
 )
+from support.virtual_time import LoopClock, virtually
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack

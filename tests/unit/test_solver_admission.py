@@ -10,15 +10,14 @@ import pytest
 from support.solver import (
     PARTITION,
     FakeVendor,
-    LoopClock,
     a_request,
     context,
     profile,
     request_record,
     solutions,
     solves,
-    virtually,
 )
+from support.virtual_time import LoopClock, virtually
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolveRecord
 from tidegate.consume.offsets import TopicPartition
 from tidegate.events import Event

@@ -1,7 +1,10 @@
 """The solver's pure decisions: worth buying, poll plan, heartbeat, journal, answers, settings."""
 
 import pytest
-from support.solver import EPOCH_MS, a_request
+from support.solver import (
+    a_request,
+)
+from support.virtual_time import EPOCH_MS
 from tidegate.captcha_records import SolutionStatus, TaskState
 from tidegate.errors import ConfigurationError, IllegalTransitionError
 from tidegate.records import ChallengeKind

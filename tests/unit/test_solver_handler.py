@@ -12,15 +12,14 @@ from support.solver import (
     KEY,
     PARTITION,
     FakeVendor,
-    LoopClock,
     a_request,
     context,
     profile,
     request_record,
     solutions,
     solves,
-    virtually,
 )
+from support.virtual_time import LoopClock, virtually
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolveRecord, TaskRecord, TaskState
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack, Work
