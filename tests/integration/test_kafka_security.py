@@ -8,10 +8,13 @@ from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
+import uvloop
+from aiokafka.conn import AIOKafkaConnection
 from support.cli import run
 from support.demo_processes import process
 from support.kafka_secured import PASSWORD, SESSION_MS, Certificates, SecuredKafka, environment, secured_kafka
 from tidegate.clock import BrokerClock, SystemClock
+from tidegate.consume import kafka_connection
 from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.errors import BrokerError
@@ -74,6 +77,23 @@ async def test_scram_over_tls_carries_records(secured: SecuredKafka) -> None:
 async def test_mutual_tls_carries_records(secured: SecuredKafka) -> None:
     """A certificate in the place of a password."""
     assert await round_trip(secured.mutual_tls("mutual-", partitions=1)) == [b"https://a.example/"]
+
+
+async def test_a_journal_is_restored_in_seconds_over_tls(
+    secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the loop of the services: it would wait half a minute for the broker's good-bye."""
+    settings = secured.scram("restore-", partitions=1)
+    await apply_topics(Settings(kafka=settings), clock=SystemClock())
+
+    async def restore() -> int:
+        async with asyncio.timeout(15):
+            return len([each async for each in KafkaReader(settings).read(Topic.CAPTCHA_TASKS, 0)])
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", kafka_connection._send)
+    monkeypatch.setattr(AIOKafkaConnection, "close", kafka_connection._close)
+    kafka_connection.mend_connections()
+    assert await asyncio.to_thread(uvloop.run, restore()) == 0
 
 
 async def test_a_broker_of_a_foreign_authority_is_refused(secured: SecuredKafka, tmp_path: Path) -> None:

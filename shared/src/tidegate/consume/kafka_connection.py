@@ -5,6 +5,11 @@ raises RuntimeError. aiokafka is prepared for OSError only, so in the moment bet
 it the error escapes into whatever sent the request: a commit, and the process ends; the task that renews the
 metadata or the one that sends batches, and that task ends for good while the process looks alive.
 
+On closing over TLS: asyncio and uvloop send a good-bye and wait for the broker's, which does not always come;
+uvloop then waits for thirty seconds, and with it everybody who closes a client: a reader that restores a
+journal, a member that leaves. What is still on its way is failed by the closing anyway, so nothing is lost by
+cutting the connection.
+
 On closing: a client cancels tasks of its own and waits for them, and where one of them was in a pause after
 an error its CancelledError comes out of ``stop()``, in the name of nobody who cancelled anything. It would
 end whoever closes, silently.
@@ -19,11 +24,24 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 _send: Callable[..., Any] = AIOKafkaConnection.send
+_close: Callable[..., Any] = AIOKafkaConnection.close
 
 
 def mend_connections() -> None:
-    """Make a write on a connection that has gone the error that aiokafka handles; for the whole process."""
+    """Make a write on a connection that has gone the error that aiokafka handles, and a close over TLS quick.
+
+    For the whole process.
+    """
     AIOKafkaConnection.send = _send_or_close  # type: ignore[method-assign]
+    AIOKafkaConnection.close = _close_at_once  # type: ignore[method-assign]
+
+
+def _close_at_once(self: AIOKafkaConnection, reason: Any = None, exc: BaseException | None = None) -> Any:
+    writer = self._writer
+    closed = _close(self, reason, exc)
+    if writer is not None and writer.get_extra_info("ssl_object") is not None:
+        writer.transport.abort()
+    return closed
 
 
 def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
