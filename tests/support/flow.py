@@ -232,11 +232,17 @@ class _Sites(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class _Downstream(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What the solver and the storer take away a second; a request and a page need ``travel_s`` there."""
+    """What the solver and the storer take away a second.
+
+    A record is in hand for about ``travel_s`` before its request or its page is there; at most ``window`` of
+    either class of site are. The solver has a request for ``solve_s`` before it is done with it.
+    """
 
     solver_per_s: Steps
     storer_per_s: Steps
+    window: int = 512
     travel_s: float = 2.0
+    solve_s: float = 0.0
     read_every_s: int = 2
     jitter: float = 0.0
 
@@ -244,18 +250,24 @@ class _Downstream(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class _Queue:
     """A topic and the group that reads it, as offsets."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: GatePolicy, takes_s: float) -> None:
         self.end = 0.0
+        self.taken = 0.0
         self.committed = 0.0
-        self.meter = LagMeter()
+        self.takes_s = takes_s
+        self.taken_at: deque[tuple[float, float]] = deque()
+        self.meter = LagMeter(policy.lag)
         self.load = Load(records=0)
 
     @property
     def lag(self) -> float:
         return self.end - self.committed
 
-    def drain(self, records: float) -> None:
-        self.committed = min(self.end, self.committed + records)
+    def drain(self, records: float, now: float) -> None:
+        self.taken = min(self.end, self.taken + records)
+        self.taken_at.append((now, self.taken))
+        while self.taken_at and self.taken_at[0][0] <= now - self.takes_s:
+            _, self.committed = self.taken_at.popleft()
 
     def read(self, now: float) -> Load:
         self.load = self.meter.observe(now, end=int(self.end), committed=int(self.committed))
@@ -272,20 +284,35 @@ class _Intake:
             policies[Topic(name)] = msgspec.convert(table, GatePolicy)
         self.gate = Gate(policies, 0.0)
         self.shedding = Shedding(_policy(scenario, "shedding", SheddingPolicy))
-        self.captcha, self.pages = _Queue(), _Queue()
-        self.travelling: deque[tuple[float, _Queue]] = deque()
+        self.captcha = _Queue(policies[Topic.CAPTCHA_REQUESTS], peer.solve_s)
+        self.pages = _Queue(policies[Topic.PAGES], 0.0)
+        self.travelling: list[tuple[float, SiteClass]] = []
+        self.random = seeded_random(scenario.seed)
+        self.in_hand: dict[SiteClass, int] = dict.fromkeys(SiteClass, 0)
         self.offered: dict[SiteClass, float] = dict.fromkeys(SiteClass, 0.0)
         self.passed: dict[SiteClass, float] = dict.fromkeys(SiteClass, 0.0)
 
     def offer(self, site_class: SiteClass, records: float, now: float) -> None:
-        """Offer records of a class; those that pass arrive behind the gate after a while."""
+        """Offer records of a class: they wait until the gate has room for them."""
         self.offered[site_class] += records
-        queue = self.captcha if site_class is SiteClass.PRONE else self.pages
-        while self.offered[site_class] >= 1:
+        while self.offered[site_class] >= 1 and self._room(site_class, now):
             self.offered[site_class] -= 1
-            if self.gate.admit(site_class, now):
-                self.passed[site_class] += 1
-                self.travelling.append((now + self.peer.travel_s, queue))
+            self.passed[site_class] += 1
+            self.in_hand[site_class] += 1
+            self.gate.passed(site_class, now)
+            travels_s = self.peer.travel_s * self.random.uniform(0.5, 1.5)
+            heapq.heappush(self.travelling, (now + travels_s, site_class))
+
+    def arrive(self, now: float) -> None:
+        """Put what has been in hand for long enough behind the gate."""
+        while self.travelling and self.travelling[0][0] <= now:
+            _, site_class = heapq.heappop(self.travelling)
+            self.in_hand[site_class] -= 1
+            (self.captcha if site_class is SiteClass.PRONE else self.pages).end += 1
+
+    def _room(self, site_class: SiteClass, now: float) -> bool:
+        in_hand, window = self.in_hand[site_class], self.peer.window
+        return in_hand < window and self.gate.has_room(site_class, in_hand=in_hand, window=window, now=now)
 
     def read(self, now: float) -> None:
         """Read the lag."""
@@ -316,11 +343,10 @@ def intake(scenario: Scenario) -> Series:
         now = tick * _TICK_S
         river.offer(SiteClass.PRONE, _at(source.prone_per_s, now) * _TICK_S, now)
         river.offer(SiteClass.CLEAN, _at(source.clean_per_s, now) * _TICK_S, now)
-        while river.travelling and river.travelling[0][0] <= now:
-            river.travelling.popleft()[1].end += 1
+        river.arrive(now)
         wobble = 1 + random.uniform(-peer.jitter, peer.jitter)
-        river.captcha.drain(_at(peer.solver_per_s, now) * _TICK_S * wobble)
-        river.pages.drain(_at(peer.storer_per_s, now) * _TICK_S * wobble)
+        river.captcha.drain(_at(peer.solver_per_s, now) * _TICK_S * wobble, now)
+        river.pages.drain(_at(peer.storer_per_s, now) * _TICK_S * wobble, now)
         if tick % round(peer.read_every_s / _TICK_S) == 0:
             river.read(now)
         if (tick + 1) % 10 == 0:
@@ -329,10 +355,11 @@ def intake(scenario: Scenario) -> Series:
 
 
 class _Loads(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A load that is not the wall's doing."""
+    """A load that is not the wall's doing; where ``still_s`` is above 0, nothing is taken at all."""
 
     records: Steps
     wait_s: Steps
+    still_s: Steps = msgspec.field(default_factory=lambda: [(0.0, 0.0)])
 
 
 def shed(scenario: Scenario) -> Series:
@@ -341,7 +368,12 @@ def shed(scenario: Scenario) -> Series:
     shedding = Shedding(_policy(scenario, "shedding", SheddingPolicy))
     series: Series = defaultdict(list)
     for now in range(scenario.seconds):
-        shedding.observe(Load(records=int(_at(source.records, now)), wait_s=_at(source.wait_s, now)))
+        wait_s, still_s = _at(source.wait_s, now), _at(source.still_s, now)
+        shedding.observe(
+            Load(
+                records=int(_at(source.records, now)), wait_s=math.inf if still_s else wait_s, still_s=still_s
+            )
+        )
         series["shed"].append(shedding.level)
     return series
 

@@ -8,7 +8,7 @@ from tidegate.flow.adaptive_limit import AdaptiveLimit, Ending, LimitChange, Lim
 from tidegate.flow.breaker import Breaker, BreakerPolicy, BreakerState, Pass, Refused
 from tidegate.flow.gate import CAPTCHA_REQUESTS, DEFAULTS, Gate, GatePolicy, GateState, Marks, SiteClass
 from tidegate.flow.lag import LagMeter, LagPolicy, Load
-from tidegate.flow.shedding import Mark, Shedding, SheddingPolicy
+from tidegate.flow.shedding import Mark, Shedding, SheddingLevel, SheddingPolicy
 from tidegate.flow.token_bucket import BucketPolicy, TokenBucket
 from tidegate.flow.worker_scaling import Advice, ScalingPolicy, WorkerScaling
 from tidegate.records import Lane
@@ -232,6 +232,37 @@ class TestLag:
             math.inf,
         ]
 
+    def test_a_standstill_is_counted_and_not_taken_for_a_pace(self) -> None:
+        """What did not move since it is watched is measured from its first movement on."""
+        meter = LagMeter()
+        still = [meter.observe(float(now), end=500, committed=0) for now in range(41)]
+        assert (still[10].still_s, still[40]) == (10.0, Load(records=500, wait_s=math.inf, still_s=40.0))
+        loads = [meter.observe(41.0 + now, end=500, committed=1 + now) for now in range(16)]
+        assert loads[14] == Load(records=485)
+        assert loads[15] == Load(records=484, wait_s=484.0)
+
+    def test_the_first_results_of_slow_work_are_no_standstill_in_its_pace(self) -> None:
+        """A rest in the middle belongs to the pace."""
+        meter = LagMeter()
+        for now, committed in ((0.0, 0), (5.0, 10), (20.0, 10), (25.0, 20)):
+            load = meter.observe(now, end=120, committed=committed)
+        assert load == Load(records=100, wait_s=125.0)
+
+    def test_a_gap_in_the_readings_is_measured_anew(self) -> None:
+        """Nobody knows what was taken meanwhile, and when."""
+        meter = LagMeter()
+        for now in range(20):
+            meter.observe(float(now), end=100, committed=now)
+        meter.forget()
+        assert meter.observe(80.0, end=100, committed=19) == Load(records=81)
+
+    def test_what_a_group_has_in_hand_is_no_wait(self) -> None:
+        """Half of what lies there waits for the other half, at twice its pace."""
+        assert Load(records=200, wait_s=60.0).wait_beyond(100) == 30.0
+        assert Load(records=100, wait_s=math.inf).wait_beyond(100) == 0.0
+        assert Load(records=101, wait_s=math.inf).wait_beyond(100) == math.inf
+        assert Load(records=200).wait_beyond(100) == 0.0
+
     def test_a_group_that_was_set_back_is_measured_anew(self) -> None:
         """Offsets that go backwards make no rate."""
         meter = LagMeter()
@@ -243,7 +274,7 @@ class TestGate:
     def test_prone_sites_are_held_first(self) -> None:
         """At a backlog of requests that shuts the gate for them, clean sites go on."""
         gate = Gate(DEFAULTS, 0.0)
-        (change,) = gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=1000, wait_s=math.inf), 1.0)
+        (change,) = gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=101, wait_s=math.inf), 1.0)
         assert (change.site_class, change.after) == (SiteClass.PRONE, GateState.SHUT)
         assert gate.state(SiteClass.CLEAN) is GateState.OPEN
         assert gate.held_by(SiteClass.PRONE) is Topic.CAPTCHA_REQUESTS
@@ -267,36 +298,35 @@ class TestGate:
         gate.observe(Topic.PAGES, Load(records=0), 10.0)
         assert gate.share(SiteClass.CLEAN) == pytest.approx(1.0)
 
-    def test_the_share_is_a_share_of_what_is_asked(self) -> None:
-        """At 0.4, forty of a hundred records pass, evenly."""
+    def test_the_share_is_a_share_of_the_window(self) -> None:
+        """At 0.4, twenty of fifty records may be in hand."""
         gate = Gate(DEFAULTS, 0.0)
         gate.observe(Topic.PAGES, Load(records=100_000), 0.0)
         gate.observe(Topic.PAGES, Load(records=0), 4.0)
-        passed = [gate.admit(SiteClass.CLEAN, 4.5) for _ in range(100)]
-        assert sum(passed[1:]) == pytest.approx(40, abs=1)
-        assert gate.slots(SiteClass.CLEAN, 50, 4.6) == 20
+        gate.passed(SiteClass.CLEAN, 4.0)
+        room = [gate.has_room(SiteClass.CLEAN, in_hand=n, window=50, now=4.5) for n in (0, 19, 20, 50)]
+        assert room == [True, True, False, False]
 
     def test_a_shut_gate_lets_probes_through(self) -> None:
-        """One a second, by asking or by slots."""
+        """One a second of clean sites, one in ten seconds of prone ones, whatever is still in hand."""
         gate = Gate(DEFAULTS, 0.0)
         gate.observe(Topic.PAGES, Load(records=100_000), 0.0)
-        assert [gate.admit(SiteClass.CLEAN, now) for now in (0.5, 1.0, 1.5, 1.9, 2.0)] == [
-            False,
-            True,
-            False,
-            False,
-            True,
-        ]
-        assert gate.slots(SiteClass.CLEAN, 50, 2.5) == 0
-        assert gate.slots(SiteClass.CLEAN, 50, 3.0) == 1
-        gate.passed(SiteClass.CLEAN, 3.0)
-        assert gate.slots(SiteClass.CLEAN, 50, 3.1) == 0
+
+        def passes(site_class: SiteClass, now: float) -> bool:
+            room = gate.has_room(site_class, in_hand=7, window=50, now=now)
+            if room:
+                gate.passed(site_class, now)
+            return room
+
+        clean = [passes(SiteClass.CLEAN, now) for now in (0.5, 1.0, 1.5, 1.9, 2.0)]
+        assert clean == [False, True, False, False, True]
+        assert [passes(SiteClass.PRONE, now) for now in (9.9, 10.0, 19.9, 20.0)] == [False, True, False, True]
 
     def test_what_holds_most_is_named(self) -> None:
         """By the worse of a topic's two measures."""
         gate = Gate(DEFAULTS, 0.0)
         gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=800), 0.0)
-        gate.observe(Topic.PAGES, Load(records=0, wait_s=1000.0), 0.0)
+        gate.observe(Topic.PAGES, Load(records=1, wait_s=1000.0), 0.0)
         assert gate.held_by(SiteClass.PRONE) is Topic.PAGES
 
     def test_reopening_is_measured_from_the_last_reading(self) -> None:
@@ -311,6 +341,7 @@ class TestGate:
     def test_without_hysteresis_the_share_follows_the_load(self) -> None:
         """Half way between the marks, half passes, in both directions."""
         policy = GatePolicy(prone=CAPTCHA_REQUESTS.prone, clean=CAPTCHA_REQUESTS.clean, hysteresis=0.0)
+        assert policy.in_hand == 0
         gate = Gate({Topic.CAPTCHA_REQUESTS: policy}, 0.0)
         for now, records in ((0.0, 550), (1.0, 1000), (100.0, 550)):
             gate.observe(Topic.CAPTCHA_REQUESTS, Load(records=records), now)
@@ -333,13 +364,23 @@ class TestGate:
 
     def test_a_gate_without_topics_is_open(self) -> None:
         """Nothing downstream, nothing to wait for."""
-        assert Gate({}, 0.0).admit(SiteClass.PRONE, 0.0)
+        assert Gate({}, 0.0).has_room(SiteClass.PRONE, in_hand=4, window=5, now=0.0)
+        assert not Gate({}, 0.0).has_room(SiteClass.PRONE, in_hand=5, window=5, now=0.0)
+
+
+def test_a_solver_that_is_started_again_sheds_nothing() -> None:
+    """A standstill counts for as long as it has lasted, and few requests that take long count for nothing."""
+    shedding = Shedding()
+    assert not shedding.observe(Load(records=900, wait_s=math.inf, still_s=200.0))
+    assert not shedding.observe(Load(records=90, wait_s=2000.0))
+    assert shedding.observe(Load(records=900, wait_s=math.inf, still_s=301.0))
+    assert shedding.level is SheddingLevel.LOW
 
 
 def test_high_priority_is_never_shed() -> None:
     """Whatever the load."""
     shedding = Shedding()
-    assert shedding.observe(Load(records=10**9, wait_s=math.inf))
+    assert shedding.observe(Load(records=10**9, wait_s=math.inf, still_s=10.0**9))
     assert [shedding.sheds(lane) for lane in (Lane.HIGH, Lane.NORMAL, Lane.LOW)] == [False, True, True]
 
 
@@ -371,7 +412,8 @@ def test_scaling_says_why() -> None:
         lambda: GatePolicy(prone=CAPTCHA_REQUESTS.clean, clean=CAPTCHA_REQUESTS.prone),
         lambda: GatePolicy(prone=CAPTCHA_REQUESTS.prone, clean=CAPTCHA_REQUESTS.clean, hysteresis=1.0),
         lambda: GatePolicy(prone=CAPTCHA_REQUESTS.prone, clean=CAPTCHA_REQUESTS.clean, reopen_s=0.0),
-        lambda: Gate({}, 0.0, probe_every_s=0.0),
+        lambda: GatePolicy(prone=CAPTCHA_REQUESTS.prone, clean=CAPTCHA_REQUESTS.clean, in_hand=-1),
+        lambda: Gate({}, 0.0, probe_every_s={SiteClass.CLEAN: 0.0, SiteClass.PRONE: 1.0}),
         lambda: SheddingPolicy(low=Mark(records=6000, wait_s=1)),
         lambda: SheddingPolicy(leave_at=1.0),
         lambda: ScalingPolicy(least=0),

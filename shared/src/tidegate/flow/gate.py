@@ -6,12 +6,12 @@ prone to challenges have lower marks than clean ones, so they are held first.
 Why so: the share follows its load down on one line and up on another one that lies lower. Between the two it
 stays, so that a load that trembles moves nothing; going up takes time besides. A shut gate lets one record
 through now and then: somebody must find out that the way is free.
-Rejected: open and shut only. It swings between flood and drought with the length of the queue.
+Rejected: open and shut only. It swings between flood and drought with the length of the queue. And passing
+a share of the records that are offered, sending the others on their way: each of them would have to come
+back later, at a moment that nobody knows, and be offered again.
 
-How to use it: give ``observe`` every reading of a topic (``lag.LagMeter`` makes the load). Then either ask
-``admit`` once for each record that is offered and send on its way what is not admitted (``Defer``), or hold
-the source back while more is in hand than ``slots`` allows and call ``passed`` for each one started. Do not
-ask ``admit`` again and again for one record: it grants a share of what it is asked.
+How to use it: give ``observe`` every reading of a topic (``lag.LagMeter`` makes the load), hold the source
+back while ``has_room`` says no, and call ``passed`` for each record started.
 """
 
 import math
@@ -21,7 +21,7 @@ from enum import StrEnum
 import msgspec
 
 from tidegate.errors import ConfigurationError, IllegalTransitionError
-from tidegate.flow.lag import Load
+from tidegate.flow.lag import LagPolicy, Load
 from tidegate.topics import Topic
 
 
@@ -55,13 +55,17 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Marks of one topic downstream. Raises ConfigurationError.
 
     ``hysteresis`` is the distance of the way up from the way down, as a part of the distance of the marks;
-    ``reopen_s`` the least time from shut to open.
+    ``reopen_s`` the least time from shut to open. ``in_hand`` records a group that keeps up has in hand, or
+    just before it: however long these take, the wait that counts is that of what lies there beyond them.
+    ``lag`` is how the load is measured.
     """
 
     prone: ClassMarks
     clean: ClassMarks
     hysteresis: float = 0.25
     reopen_s: float = 10.0
+    in_hand: int = 0
+    lag: LagPolicy = LagPolicy()
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -69,6 +73,8 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"a gate's hysteresis is {self.hysteresis}, it must be in 0 … 1")
         if not 0 < self.reopen_s < math.inf:
             raise ConfigurationError(f"a gate reopens in {self.reopen_s} s, it must be above 0")
+        if self.in_hand < 0:
+            raise ConfigurationError(f"{self.in_hand} records in hand, it must not be below 0")
         for first, second in (
             (self.prone.records, self.clean.records),
             (self.prone.wait_s, self.clean.wait_s),
@@ -85,10 +91,13 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 # More workers above a lag of 1000, fewer below 100: the same marks say when to hold back. Clean sites put
 # nothing onto captcha-requests, so a solver that stands still is no reason to hold them; a backlog that the
-# prone ones cannot have made is.
+# prone ones cannot have made is. A solve takes up to two minutes: a rate is what was solved in that time. Two
+# rounds of the solver's 50 places are what it needs to be busy.
 CAPTCHA_REQUESTS = GatePolicy(
     prone=ClassMarks(records=Marks(100, 1000), wait_s=Marks(20, 90)),
     clean=ClassMarks(records=Marks(5000, 20_000), wait_s=None),
+    in_hand=100,
+    lag=LagPolicy(window_s=120.0, least_s=30.0),
 )
 # The storer takes batches of a thousand: a few of them are no backlog.
 PAGES = GatePolicy(
@@ -96,6 +105,9 @@ PAGES = GatePolicy(
     clean=ClassMarks(records=Marks(10_000, 40_000), wait_s=Marks(60, 240)),
 )
 DEFAULTS: dict[Topic, GatePolicy] = {Topic.CAPTCHA_REQUESTS: CAPTCHA_REQUESTS, Topic.PAGES: PAGES}
+# The lag is read, so a gate that is shut hears of a free way by itself: probes are for what no reading shows,
+# and each fetcher sends its own. One of a prone site is a request more for a solver that cannot keep up.
+PROBE_EVERY_S: dict[SiteClass, float] = {SiteClass.CLEAN: 1.0, SiteClass.PRONE: 10.0}
 
 
 class GateState(StrEnum):
@@ -119,17 +131,21 @@ class GateChange(msgspec.Struct, frozen=True, kw_only=True):
 class Gate:
     """One fetcher's intake. ``now`` is monotonic seconds."""
 
-    def __init__(self, policies: Mapping[Topic, GatePolicy], now: float, probe_every_s: float = 1.0) -> None:
-        """Begin open. One record passes in ``probe_every_s`` whatever the share."""
-        if not 0 < probe_every_s < math.inf:
-            raise ConfigurationError(f"a gate probes every {probe_every_s} s, it must be above 0")
+    def __init__(
+        self,
+        policies: Mapping[Topic, GatePolicy],
+        now: float,
+        probe_every_s: Mapping[SiteClass, float] = PROBE_EVERY_S,
+    ) -> None:
+        """Begin open. One record of a class passes in ``probe_every_s`` whatever the share."""
+        self._probe_every_s = dict(probe_every_s)
+        if not all(0 < every_s < math.inf for every_s in self._probe_every_s.values()):
+            raise ConfigurationError(f"a gate probes every {self._probe_every_s} s, it must be above 0")
         self._policies = dict(policies)
-        self._probe_every_s = probe_every_s
         self._read_at = dict.fromkeys(self._policies, now)
         self._shares = {
             (topic, site_class): [1.0, 1.0] for topic in self._policies for site_class in SiteClass
         }
-        self._credit = dict.fromkeys(SiteClass, 0.0)
         self._passed_at = dict.fromkeys(SiteClass, now)
 
     def observe(self, topic: Topic, load: Load, now: float) -> tuple[GateChange, ...]:
@@ -150,7 +166,8 @@ class Gate:
             records, wait = self._shares[topic, site_class]
             records = _follow(records, float(load.records), marks.records, policy.hysteresis, rise)
             if marks.wait_s is not None:
-                wait = _follow(wait, load.wait_s or 0.0, marks.wait_s, policy.hysteresis, rise)
+                wait_s = load.wait_beyond(policy.in_hand)
+                wait = _follow(wait, wait_s, marks.wait_s, policy.hysteresis, rise)
             self._shares[topic, site_class] = [records, wait]
             after = self.state(site_class)
             if after is not before:
@@ -185,28 +202,15 @@ class Gate:
             return None
         return min(self._policies, key=lambda topic: min(self._shares[topic, site_class]))
 
-    def admit(self, site_class: SiteClass, now: float) -> bool:
-        """Say whether one record that is offered passes: the share of those asked for, and the probes."""
-        share = self.share(site_class)
-        # A sum of shares that should be 1 may miss it by a rounding.
-        credit = self._credit[site_class] + share + 1e-9
-        due = credit >= 1
-        self._credit[site_class] = credit - 1 if due else credit
-        if not due and not self._probe_due(site_class, now):
-            return False
-        self.passed(site_class, now)
-        return True
-
-    def slots(self, site_class: SiteClass, window: int, now: float) -> int:
-        """Return how many of ``window`` records may be in hand at once; one where a probe is due."""
-        return max(int(window * self.share(site_class)), int(self._probe_due(site_class, now)))
+    def has_room(self, site_class: SiteClass, *, in_hand: int, window: int, now: float) -> bool:
+        """Say whether one more record may start beside ``in_hand``: its share of ``window``, or a probe."""
+        if in_hand < int(window * self.share(site_class)):
+            return True
+        return now - self._passed_at[site_class] >= self._probe_every_s[site_class]
 
     def passed(self, site_class: SiteClass, now: float) -> None:
         """Take note that a record of that class passed: the next probe is due a while after it."""
         self._passed_at[site_class] = now
-
-    def _probe_due(self, site_class: SiteClass, now: float) -> bool:
-        return now - self._passed_at[site_class] >= self._probe_every_s
 
 
 def _follow(share: float, load: float, marks: Marks, hysteresis: float, rise: float) -> float:

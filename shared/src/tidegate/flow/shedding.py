@@ -5,7 +5,8 @@ of normal priority too; never those of high priority. What is shed is a dead let
 which can be replayed.
 Why so: the gate holds intake back first, its marks lie lower. Shedding is for what is already on its way
 when the solver cannot keep up for long: dropping the least wanted is better than all of them coming too
-late. A level is left only when the load is well below its mark.
+late. A level is left only when the load is well below its mark. Where nothing is taken at all, the wait
+is for how long that has been so: a solver that is started again is no reason to shed.
 """
 
 import math
@@ -26,11 +27,16 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SheddingPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """The two marks, and the part of a mark below which its level is left. Raises ConfigurationError."""
+    """The two marks, and the part of a mark below which its level is left. Raises ConfigurationError.
 
-    low: Mark = Mark(records=2000, wait_s=180)
+    The wait is that of what lies there beyond ``in_hand`` records, as at the gate. A request is worth
+    solving for ten minutes: with half of that to wait some come too late, with all of it every one does.
+    """
+
+    low: Mark = Mark(records=2000, wait_s=300)
     normal: Mark = Mark(records=5000, wait_s=600)
     leave_at: float = 0.7
+    in_hand: int = 100
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -68,12 +74,14 @@ class Shedding:
         """Take a reading of ``captcha-requests``; return True where the level changed."""
         before = self._level
         level = SheddingLevel.NOTHING
+        wait_s = load.wait_beyond(self._policy.in_hand)
+        if wait_s == math.inf:
+            wait_s = load.still_s
         for mark, above in (
             (self._policy.low, SheddingLevel.LOW),
             (self._policy.normal, SheddingLevel.LOW_AND_NORMAL),
         ):
             part = self._policy.leave_at if before >= above else 1.0
-            wait_s = 0.0 if load.wait_s is None else load.wait_s
             if load.records > mark.records * part or wait_s > mark.wait_s * part:
                 level = above
         self._level = level
