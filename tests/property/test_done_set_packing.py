@@ -1,8 +1,18 @@
 """The done set in commit metadata comes back as it went in, or not at all."""
 
+from base64 import urlsafe_b64encode
+
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate.consume.done_set import MAX_METADATA_BYTES, pack, unpack
+from tidegate.consume.done_set import (
+    MAX_METADATA_BYTES,
+    MAX_OFFSETS,
+    count_runs,
+    note_of,
+    pack,
+    unpack,
+    worst_length,
+)
 
 
 @given(base=st.integers(0, 2**40), gaps=st.sets(st.integers(0, 5000), max_size=300))
@@ -32,5 +42,40 @@ def test_a_set_of_another_base_is_thrown_away(base: int, other: int, done: set[i
 @given(text=st.text(max_size=200), committed=st.integers(0, 100))
 def test_foreign_metadata_is_no_done_set(text: str, committed: int) -> None:
     """Whatever another tool committed is ignored, never an error."""
-    unpack(text, committed)
-    unpack(f"1:{committed}:{text}", committed)
+    for metadata in (text, f"2:{committed}:{text}", f"2:{committed}:{text}:{text}", f"2:{text}:{text}"):
+        assert len(unpack(metadata, committed)) <= MAX_OFFSETS
+        note_of(metadata, committed)
+
+
+@given(numbers=st.lists(st.integers(0, 2**70), max_size=40), committed=st.integers(0, 2**63))
+def test_numbers_that_anybody_may_have_written_take_no_memory(numbers: list[int], committed: int) -> None:
+    """The sum of all runs is bounded, however they are spread."""
+    packed = b"".join(_varint(number) for number in numbers)
+    offsets = unpack(f"2:{committed}:{urlsafe_b64encode(packed).decode()}:", committed)
+    assert len(offsets) <= MAX_OFFSETS
+    assert offsets == sorted(set(offsets))
+
+
+@given(done=st.sets(st.integers(0, 50), max_size=20), note=st.from_regex(r"[a-z0-9.]{0,20}", fullmatch=True))
+def test_a_note_travels_with_the_set_and_is_of_its_base_alone(done: set[int], note: str) -> None:
+    """Both come back, or neither does."""
+    packed = pack(7, [7 + offset for offset in sorted(done)], MAX_METADATA_BYTES, note)
+    assert (unpack(packed, 7), note_of(packed, 7)) == ([7 + offset for offset in sorted(done)], note)
+    assert (unpack(packed, 8), note_of(packed, 8)) == ([], "")
+    assert bool(packed) == bool(done or note)
+
+
+@given(base=st.integers(0, 2**62), done=st.sets(st.integers(0, 2**20), max_size=200))
+def test_no_set_is_longer_than_was_foreseen(base: int, done: set[int]) -> None:
+    """What admission reckons with is never too little (C7)."""
+    offsets = [base + each for each in sorted(done)]
+    distance = offsets[-1] + 1 - base if offsets else 0
+    assert len(pack(base, offsets, 1 << 20)) <= worst_length(count_runs(offsets), distance)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])

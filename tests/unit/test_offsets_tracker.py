@@ -1,6 +1,7 @@
 """Offsets: what may be committed, and what is refused."""
 
 import pytest
+from tidegate.consume.done_set import MAX_METADATA_BYTES, pack, unpack
 from tidegate.consume.offsets import OffsetBook, TopicPartition, Tracker
 from tidegate.errors import IllegalTransitionError
 
@@ -83,3 +84,36 @@ def test_a_done_offset_that_was_deleted_meanwhile_is_forgotten() -> None:
         tracker.receive(offset)
         tracker.finish(offset)
     assert (tracker.committable, tracker.done_above()) == (11, [20])
+
+
+@pytest.mark.parametrize("step", [1, 2, 3], ids=["no gaps", "markers between", "wide gaps"])
+def test_a_partition_is_held_back_before_its_done_set_would_be_cut(step: int) -> None:
+    """Every second record is stuck: reading stops in time, and the commit remembers all that is done (C7)."""
+    tracker, polls, offset = Tracker(0), 0, 0
+    while tracker.has_room(256):
+        polls += 1
+        assert polls < 100
+        for _ in range(128):  # half a poll, so that the gaps of the log are within what was reckoned with
+            tracker.receive(offset)
+            if offset // step % 2:
+                tracker.finish(offset)
+            offset += step
+    done = tracker.done_above()
+    assert len(done) > 400
+    assert unpack(pack(0, done, MAX_METADATA_BYTES - 32), 0) == done
+    tracker.finish(0)
+    for each in range(0, offset, step):
+        if each // step % 2 == 0 and each:
+            tracker.finish(each)
+    assert tracker.has_room(256)
+
+
+def test_restored_offsets_are_reckoned_with_until_they_are_read_again() -> None:
+    """A full set that a predecessor left holds nothing up for ever."""
+    before = list(range(1, 3000, 2))
+    tracker = Tracker(0, before)
+    assert tracker.has_room(256)
+    tracker.receive(0)
+    assert not tracker.has_room(256)
+    tracker.finish(0)
+    assert tracker.has_room(256)

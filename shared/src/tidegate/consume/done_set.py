@@ -1,23 +1,33 @@
 """The done set in commit metadata: offsets finished above the committed one, packed into a string. Pure.
 
-Form: ``1:<base>:<base64 of varints>``; the varints are gap, run, gap, run … upwards from the base. The
-base is in it so that a set that belongs to another commit is thrown away (delivery.md C7). A set that
-does not fit is cut at its far end: what is cut is only done again, never lost.
+Form: ``2:<base>:<base64 of varints>:<note>``; the varints are gap, run, gap, run … upwards from the base.
+The base is in it so that a set that belongs to another commit is thrown away (delivery.md C7). The note is
+what ``isolation.py`` has to say of the partition, in letters, digits, dots and dashes; most have none.
+
+The broker refuses more than 4,096 bytes. ``worst_length`` says beforehand what a set may come to, so that a
+partition is not asked for records whose done set would not fit. A set that does not fit all the same is cut
+at its far end: what is cut is only done again, never lost.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator
 
-# The broker refuses more than 4,096 bytes; peers stop well before.
-MAX_METADATA_BYTES = 3_584
-_FORM = "1"
+# The broker's own limit is 4,096 (offset.metadata.max.bytes); the note and its neighbours need a little.
+MAX_METADATA_BYTES = 4_032
+# No set of ours has more: a tracker takes no record beyond so many. What claims more is not ours.
+MAX_OFFSETS = 65_536
+_FORM = "2"
+_LONGEST_HEAD = len(f"{_FORM}:{2**63}::")
 
 
-def pack(base: int, done: Iterable[int], limit: int) -> str:
-    """Pack ascending offsets at or above ``base`` into at most ``limit`` characters; "" when empty."""
-    head = f"{_FORM}:{base}:"
-    room = (limit - len(head)) // 4 * 3
+def pack(base: int, done: Iterable[int], limit: int, note: str = "") -> str:
+    """Pack ascending offsets at or above ``base`` and the note into at most ``limit`` characters.
+
+    Returns "" where there is neither.
+    """
+    head, tail = f"{_FORM}:{base}:", f":{note}"
+    room = (limit - len(head) - len(tail)) // 4 * 3
     packed = bytearray()
     position = base
     for first, length in _runs(done):
@@ -26,31 +36,56 @@ def pack(base: int, done: Iterable[int], limit: int) -> str:
             break
         packed += step
         position = first + length
-    if not packed:
+    if not packed and not note:
         return ""
-    return head + urlsafe_b64encode(packed).decode()
+    return head + urlsafe_b64encode(packed).decode() + tail
 
 
 def unpack(metadata: str | None, committed: int) -> list[int]:
     """Return the offsets; none where the metadata is not ours, broken, or of another base (C7)."""
-    form, _, rest = (metadata or "").partition(":")
-    base, _, data = rest.partition(":")
-    if form != _FORM or not base.isdecimal() or int(base) != committed:
-        return []
     try:
-        numbers = list(_varints(urlsafe_b64decode(data)))
+        numbers = list(_varints(b64decode(_parts(metadata, committed)[0], altchars=b"-_", validate=True)))
     except (ValueError, Base64Error):
+        return []
+    # What anybody may have written must not become a memory bomb.
+    if len(numbers) % 2 or sum(numbers[1::2]) > MAX_OFFSETS:
         return []
     offsets: list[int] = []
     position = committed
-    for gap, run in zip(numbers[::2], numbers[1::2], strict=False):
+    for gap, run in zip(numbers[::2], numbers[1::2], strict=True):
         start = position + gap
-        # A broken run must not become a memory bomb; no real one is longer than what a set may hold.
-        if run > 10_000_000:
-            return []
-        offsets.extend(range(start, start + run))
         position = start + run
+        offsets.extend(range(start, position))
     return offsets
+
+
+def note_of(metadata: str | None, committed: int) -> str:
+    """Return the note; "" where there is none, or the metadata is not ours or of another base."""
+    return _parts(metadata, committed)[1]
+
+
+def worst_length(runs: int, distance: int) -> int:
+    """Return the most characters that so many runs within ``distance`` offsets take, without a note."""
+    packed = 2 * runs
+    while distance > 0x7F:
+        # Only so many of the numbers, whose sum is the distance, can need another byte.
+        distance >>= 7
+        packed += min(distance, 2 * runs)
+    return _LONGEST_HEAD + (packed + 2) // 3 * 4
+
+
+def count_runs(offsets: Iterable[int]) -> int:
+    """Return how many runs of neighbours ascending offsets have."""
+    return sum(1 for _ in _runs(offsets))
+
+
+def _parts(metadata: str | None, committed: int) -> tuple[str, str]:
+    form, _, rest = (metadata or "").partition(":")
+    base, _, rest = rest.partition(":")
+    data, _, note = rest.partition(":")
+    if form != _FORM or not base.isdecimal() or len(base) > len(str(2**63)) or int(base) != committed:
+        return "", ""
+    return data, note
 
 
 def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:

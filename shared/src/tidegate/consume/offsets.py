@@ -7,14 +7,21 @@ none is incomplete, because "highest seen" loses what is in hand. Every assignme
 of an earlier one changes nothing.
 Rejected: a heap (the head of a partition is always the oldest, a deque is enough) and a dictionary that
 is read at its front (deleting there leaves holes that each look-up walks over again).
+
+What is done above the committed offset must fit into the commit's metadata; ``has_room`` says beforehand
+whether it will, so that a partition is held back rather than its done set cut.
 """
 
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tidegate.consume.done_set import MAX_METADATA_BYTES, pack
+from tidegate.consume.done_set import MAX_METADATA_BYTES, count_runs, pack, worst_length
 from tidegate.errors import IllegalTransitionError
+
+_MOST_OFFSETS = 20_000
+# What a note takes at most is left to it.
+_MOST_CHARACTERS = MAX_METADATA_BYTES - 32
 
 
 class TopicPartition(NamedTuple):
@@ -40,6 +47,8 @@ class Tracker:
         self._order: deque[int] = deque()
         self._done: set[int] = set()
         self._skip = {offset for offset in done_before if offset >= base}
+        self._skip_runs = count_runs(sorted(self._skip))
+        self._gaps = 0
         self._last = base - 1
 
     def receive(self, offset: int) -> bool:
@@ -49,6 +58,8 @@ class Tracker:
         """
         if offset <= self._last:
             raise IllegalTransitionError(f"offset {offset} after {self._last}")
+        if offset != self._last + 1 and self._order:
+            self._gaps += 1
         self._last = offset
         self._order.append(offset)
         if offset not in self._skip:
@@ -64,11 +75,20 @@ class Tracker:
         self._finish(offset)
 
     def _finish(self, offset: int) -> None:
-        self._done.add(offset)
-        while self._order and self._order[0] in self._done:
-            head = self._order.popleft()
-            self._done.discard(head)
-            self._position = head + 1
+        order, done = self._order, self._done
+        if offset != order[0]:
+            done.add(offset)
+            return
+        while True:
+            self._position = order.popleft() + 1
+            if not order:
+                return
+            head = order[0]
+            if head != self._position:
+                self._gaps -= 1
+            if head not in done:
+                return
+            done.remove(head)
 
     @property
     def committable(self) -> int:
@@ -84,6 +104,25 @@ class Tracker:
     def incomplete(self) -> int:
         """How many offsets are in hand."""
         return len(self._order) - len(self._done)
+
+    def takes(self, more: int) -> bool:
+        """Say whether so many records more may be received: as far as can be remembered, in memory and commit."""
+        return len(self._order) < _MOST_OFFSETS and self.has_room(more)
+
+    def has_room(self, more: int) -> bool:
+        """Say whether the done set fits into a commit's metadata whatever finishes first.
+
+        ``more`` records are yet to come. Between two runs of it lies a record that is not done, or a gap of
+        the log. Where nothing is in hand there is room: waiting would change nothing.
+        """
+        incomplete = len(self._order) - len(self._done)
+        if not incomplete:
+            return True
+        between = incomplete + more + self._gaps + 1
+        runs = min(between, (between + min(between, len(self._done)) + 1) // 2)
+        if self._skip:
+            runs += self._skip_runs
+        return worst_length(runs, self._last + more - self._order[0]) <= _MOST_CHARACTERS
 
     def done_above(self) -> list[int]:
         """The offsets done above the committable one, ascending, those not read again yet included.

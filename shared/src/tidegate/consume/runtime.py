@@ -45,7 +45,6 @@ P = TypeVar("P")
 _PATIENT = frozenset({*DELAYS, *HELD.values()})
 _POLL_RECORDS = 256
 _POLL_S = 0.1
-_MAX_SPAN = 20_000
 _CANCEL_S = 2.0
 _LONGEST_BACKOFF_S = 30.0
 
@@ -251,7 +250,7 @@ class Runtime(Generic[P]):
             if self._buffers.is_full(partition):
                 # One that is full of what is not due, or held, nobody waits for.
                 full = full or partition.topic not in _PATIENT
-            elif self._book.tracker(partition).span < _MAX_SPAN:
+            elif self._book.tracker(partition).takes(_POLL_RECORDS):
                 wanted.append(partition)
         return wanted, full
 
