@@ -48,7 +48,7 @@ def test_a_replay_begins_a_trace_of_its_own_that_is_linked_to_the_old_one() -> N
     assert new is not None
     assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]", new)
     record = inbound(b"x", headers={HEADER_TRACE: new, HEADER_REPLAY_OF: OLD})
-    with OpenTelemetryTracing(tracer, "fetcher").handling(record) as handed_on:
+    with OpenTelemetryTracing(provider, "fetcher").handling(record) as handed_on:
         assert handed_on is not None
     assert handed_on[:35] == new[:35] != OLD[:35]
     sent, handled = exporter.get_finished_spans()
@@ -66,7 +66,7 @@ def test_a_replay_without_an_old_trace_has_no_link() -> None:
     tracer = provider.get_tracer("test")
     for old in (None, b"", b"nonsense"):
         begin_replay(tracer, "urls", old)
-        with OpenTelemetryTracing(tracer, "g").handling(
+        with OpenTelemetryTracing(provider, "g").handling(
             inbound(b"x", headers={HEADER_REPLAY_OF: old or b""})
         ):
             pass

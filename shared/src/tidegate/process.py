@@ -23,7 +23,7 @@ from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.plan import Plan
 from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
-from tidegate.errors import BrokerError, ConfigurationError, TidegateError
+from tidegate.errors import BrokerError, ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import site_partitions
@@ -113,18 +113,17 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
     return_freed_memory()
     try:
         uvloop.run(_serve(name, settings, plan, build, emit))
-    except ConfigurationError as error:
-        emit(StartFailed(error=str(error)))
-        return 2
     except (TidegateError, ExceptionGroup) as error:
-        emit(StartFailed(error=_sentence(error)))
-        return 1
+        cause = cause_of(error)
+        emit(StartFailed(error=_sentence(cause)))
+        return 2 if isinstance(cause, ConfigurationError) else 1
     emit(Stopped(exit_code=0))
     return 0
 
 
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit) -> None:
     mend_connections()
+    plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix)
     clock = SystemClock()
     broker_clock = BrokerClock(clock)
     stop = asyncio.Event()
@@ -166,7 +165,7 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
                 clock=clock,
                 broker_clock=broker_clock,
                 emit=emit,
-                tracing=OpenTelemetryTracing(provider.get_tracer("tidegate"), plan.group),
+                tracing=OpenTelemetryTracing(provider, plan.group),
             )
             limit_s = LOOP_AGE_LIMIT_S + settings.runtime.drain_deadline_s
             health = settings.health
@@ -193,8 +192,8 @@ async def _wait_for_broker(settings: Settings, clock: Clock) -> int:
 
 
 def _sentence(error: BaseException) -> str:
-    """Return the first cause of a failure, in words; of one that nobody foresaw, also its place."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    """Return a failure in words; of one that nobody foresaw, also its place."""
+    if isinstance(error, ConfigurationError):
+        return str(error)
     place = "" if isinstance(error, TidegateError) else f", {where(error)}"
     return f"{type(error).__name__}: {error}{place}"
