@@ -158,6 +158,16 @@ def test_a_dead_letter_speaks_to_tools_that_know_springs_headers() -> None:
     assert headers["kafka_dlt-exception-message"] == b"robots.txt says no"
 
 
+def test_a_dead_letter_names_the_service_and_the_group_as_the_broker_knows_it() -> None:
+    """With the installation's prefix before the group, and the service's name without."""
+    plan = msgspec.structs.replace(PLAN, prefix="blue-")
+    dead = Dead(reason=Reason.ROBOTS, error_class=ErrorClass.REFUSED, message="no")
+    (letter,) = settle(JOB, dead, plan, NOW).outgoing
+    headers = dict(letter.headers)
+    assert headers["kafka_dlt-original-consumer-group"] == b"blue-fetcher"
+    assert decoder(DeadMeta).decode(headers[HEADER_DEAD]).service == "fetcher"
+
+
 def test_a_dead_letter_that_would_not_fit_is_cut_with_length_and_hash() -> None:
     """The ladder of sizes ends here (C9)."""
     huge = Job(b"x" * (MAX_RECORD_BYTES + 1), STATE)

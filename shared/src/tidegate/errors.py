@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from tidegate.outcome import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tidegate.records import Job
 
 
@@ -94,3 +96,25 @@ class SolverError(RemoteError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what an error is about, where task groups wrapped it.
+
+    A configuration error comes first, since only a person can mend it, then another one of ours, then
+    whatever else there is: what tasks meet while they are being ended says little.
+    """
+    leaves = list(_leaves(error))
+    for kind in (ConfigurationError, TidegateError):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    return leaves[0]
+
+
+def _leaves(error: BaseException) -> "Iterator[BaseException]":
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

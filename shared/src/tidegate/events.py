@@ -14,6 +14,8 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
+from tidegate.log_limit import RepeatLimit
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all events. The class name in snake case is the event's name in the log."""
@@ -32,11 +34,13 @@ def name_of(event: type[Event]) -> str:
 def log_emitter(service: str, level: str = "info") -> Emit:
     """Return an emitter that writes one JSON line per event to standard error.
 
-    Standard-library logging (aiokafka's, say) goes to the same place in the same form.
+    Standard-library logging (aiokafka's, say) goes to the same place in the same form, limited where it
+    repeats itself.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(service))
+    handler.addFilter(RepeatLimit())
     root = logging.getLogger()
     root.handlers = [handler]
     # Foreign libraries report their routine at INFO; what they warn of is worth a line.
@@ -77,6 +81,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if suppressed := getattr(record, "suppressed", 0):
+            line["suppressed"] = suppressed
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()

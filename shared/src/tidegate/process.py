@@ -31,6 +31,9 @@ from tidegate.memory import return_freed_memory
 from tidegate.probe import ready
 from tidegate.records import Inbound
 from tidegate.settings import Settings, load
+from tidegate.telemetry.meter import Telemetry, metering
+from tidegate.telemetry.metric import Metric, check
+from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 from tidegate.tracing import OpenTelemetryTracing, tracer_provider
 
 S = TypeVar("S", bound=Settings)
@@ -92,7 +95,9 @@ class StartFailed(Event, frozen=True):
     error: str
 
 
-def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
+def main(
+    name: str, settings_kind: type[S], plan: Plan, build: Build[S], metrics: tuple[Metric, ...] = ()
+) -> int:
     """Run a service until SIGTERM or SIGINT; return the exit code.
 
     0 after a clean drain, 2 for a configuration error, 1 for anything else.
@@ -112,7 +117,8 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
         return 2
     return_freed_memory()
     try:
-        uvloop.run(_serve(name, settings, plan, build, emit))
+        with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
+            uvloop.run(_serve(name, settings, plan, build, telemetry))
     except (TidegateError, ExceptionGroup) as error:
         cause = cause_of(error)
         emit(StartFailed(error=_sentence(cause)))
@@ -121,7 +127,8 @@ def main(name: str, settings_kind: type[S], plan: Plan, build: Build[S]) -> int:
     return 0
 
 
-async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit) -> None:
+async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry: Telemetry) -> None:
+    emit = telemetry.emit
     mend_connections()
     plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix)
     clock = SystemClock()
@@ -167,9 +174,12 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], emit: Emit
                 emit=emit,
                 tracing=OpenTelemetryTracing(provider, plan.group),
             )
+            telemetry.meters.watch(runtime.snapshot)
             limit_s = LOOP_AGE_LIMIT_S + settings.runtime.drain_deadline_s
             health = settings.health
-            async with health_server(health.host, health.port, runtime.snapshot, loop_age_limit_s=limit_s):
+            async with health_server(
+                health.host, health.port, runtime.snapshot, loop_age_limit_s=limit_s, metrics=telemetry.page
+            ):
                 await runtime.run(stop)
     finally:
         await sink.stop()

@@ -43,7 +43,7 @@ def execute(start: Callable[[Place], Coroutine[Any, Any, int]]) -> NoReturn:
         if code is Exit.INTERRUPTED:
             _say(_interrupted(place), newline=True)
     except BaseExceptionGroup as group:
-        code = _failed(_leaf(group), place)
+        code = _failed(_cause(group), place)
     except Exception as error:  # noqa: BLE001 -- the last place there is
         code = _failed(error, place)
     sys.stdout.flush()
@@ -63,10 +63,10 @@ def _run(start: Callable[[Place], Coroutine[Any, Any, int]], place: Place) -> in
     return asyncio.run(start(place))
 
 
-def _leaf(group: BaseException) -> BaseException:
-    from tidegate_cli.errors import leaf  # noqa: PLC0415 -- see main
+def _cause(group: BaseException) -> BaseException:
+    from tidegate.errors import cause_of  # noqa: PLC0415 -- see main
 
-    return leaf(group)
+    return cause_of(group)
 
 
 def _failed(error: BaseException, place: Place) -> int:

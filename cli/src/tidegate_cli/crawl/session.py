@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 from tidegate.clock import Clock
-from tidegate.errors import ConfigurationError
+from tidegate.errors import ConfigurationError, cause_of
 
 from tidegate_cli.crawl.display import Display
 from tidegate_cli.crawl.inputs import Defaults
@@ -24,7 +24,6 @@ from tidegate_cli.crawl.report import DemoChecks, Report
 from tidegate_cli.crawl.source import Source, measure, spool
 from tidegate_cli.crawl.submission import Submitter, Tally, kafka_intake
 from tidegate_cli.crawl.watch import Watcher
-from tidegate_cli.errors import leaf
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 from tidegate_cli.warehouse import Warehouse, load_driver, warehouse
@@ -174,7 +173,7 @@ class _Session:
                 stopped = await watcher.watch(lambda: submitter.tally.submitted)
                 submission.cancel()
         except BaseExceptionGroup as error:
-            raise leaf(error) from error
+            raise cause_of(error) from error
         return submitter.tally, stopped
 
     def _too_full(self) -> str | None:

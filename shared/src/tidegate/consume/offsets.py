@@ -106,7 +106,7 @@ class Tracker:
         return len(self._order) - len(self._done)
 
     def takes(self, more: int) -> bool:
-        """Say whether so many records more may be received: as far as can be remembered, in memory and commit."""
+        """Say whether so many more records can be remembered, in memory and in a commit."""
         return len(self._order) < _MOST_OFFSETS and self.has_room(more)
 
     def has_room(self, more: int) -> bool:

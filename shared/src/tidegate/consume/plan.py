@@ -26,10 +26,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``delays`` wait until their records are due; a due record takes its own lane's share. ``held`` are
     lanes of their own that the service's valve opens and shuts (``consume.intake``). ``window`` is
     how many records are in hand at once, waiting ones included. ``deadline_s`` is how long a handler may
-    take; None for a batching one, which waits for as long as its sink is away.
+    take; None for a batching one, which waits for as long as its sink is away. ``prefix`` is the
+    installation's, which stands before the group's name at the broker.
     """
 
     group: str
+    prefix: str = ""
     topics: tuple[Topic, ...]
     reserved: tuple[Topic, ...] = ()
     delays: tuple[Topic, ...] = ()

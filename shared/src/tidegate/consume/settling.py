@@ -103,7 +103,9 @@ def _dead(job: Job, dead: Dead, plan: Plan, now_ms: int) -> Settlement:
     event = events.JobDead(
         run=state.run, job_id=state.id, site=state.site, reason=dead.reason, message=dead.message
     )
-    letter = dead_letter(Job(job.original, state), dead, service=plan.group, group=plan.group, now_ms=now_ms)
+    letter = dead_letter(
+        Job(job.original, state), dead, service=plan.group, group=plan.prefix + plan.group, now_ms=now_ms
+    )
     return Settlement((letter,), event)
 
 
