@@ -1,4 +1,4 @@
-"""The little server that probes ask: /live and /ready."""
+"""The little server that probes and Prometheus ask: /live, /ready and /metrics."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,17 +11,23 @@ from aiohttp import web
 LOOP_AGE_LIMIT_S = 60.0
 
 Snapshot = Callable[[], Mapping[str, Any]]
+Page = Callable[[], tuple[bytes, str]]
 
 
 @asynccontextmanager
 async def health_server(
-    host: str, port: int, snapshot: Snapshot, *, loop_age_limit_s: float = LOOP_AGE_LIMIT_S
+    host: str,
+    port: int,
+    snapshot: Snapshot,
+    *,
+    loop_age_limit_s: float = LOOP_AGE_LIMIT_S,
+    metrics: Page | None = None,
 ) -> AsyncIterator[None]:
     """Serve while the body runs; port 0 means no server.
 
     /live is 200 while the loop turns; /ready is 200 once the group has given us our share and its state
     is restored. Both answer with the snapshot as JSON. A loop that waits out a rebalance is no hanging
-    one: ``loop_age_limit_s`` must be longer than a drain.
+    one: ``loop_age_limit_s`` must be longer than a drain. ``metrics`` returns /metrics and its content type.
     """
     if port == 0:
         yield
@@ -40,8 +46,15 @@ async def health_server(
         state = snapshot()
         return answer(state, good=bool(state.get("ready")))
 
+    async def page(_: web.Request) -> web.Response:
+        assert metrics is not None
+        body, content_type = metrics()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
     app = web.Application()
     app.add_routes([web.get("/live", live), web.get("/ready", ready)])
+    if metrics is not None:
+        app.router.add_get("/metrics", page)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -112,22 +112,39 @@ class ClickHouseSettings(Section):
 
 
 class TelemetrySettings(Section):
-    """Logs and traces."""
+    """Logs, metrics and traces."""
 
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level.")
     trace_ratio: float = Field(
         0.01, ge=0, le=1, description="Share of new traces that are sampled, decided at the head."
     )
-    otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP endpoint for traces; empty means that none are sent."
+    metrics: Literal["prometheus", "otlp", "off"] = Field(
+        "prometheus",
+        description="Where metrics go: a page at /metrics of the health port, or to `otlp_endpoint`. Never "
+        "both: a Prometheus that is sent them too would count twice.",
     )
+    metrics_interval_s: float = Field(
+        15.0, ge=1, le=600, description="Seconds between two sendings of metrics over OTLP."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Address of an OTLP/HTTP collector, such as http://collector:4318, for traces (and for "
+        "metrics, if they are to go there); empty means that nothing is sent.",
+    )
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        """Refuse metrics over OTLP to nowhere."""
+        if self.metrics == "otlp" and not self.otlp_endpoint:
+            raise ValueError("metrics over OTLP need TIDEGATE_TELEMETRY__OTLP_ENDPOINT")
+        return self
 
 
 class HealthSettings(Section):
     """The little server that probes ask."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
-    port: int = Field(0, ge=0, le=65535, description="Port of /live and /ready; 0 means no server.")
+    port: int = Field(0, ge=0, le=65535, description="Port of /live, /ready and /metrics; 0 means no server.")
 
 
 class RuntimeSettings(Section):

@@ -5,7 +5,8 @@ import sys
 from tidegate.process import main
 
 from tidegate_fetcher.app import PLAN, build
+from tidegate_fetcher.metrics import METRICS
 from tidegate_fetcher.settings import Settings
 
 if __name__ == "__main__":
-    sys.exit(main("fetcher", Settings, PLAN, build))
+    sys.exit(main("fetcher", Settings, PLAN, build, METRICS))

@@ -12,9 +12,10 @@ def run() -> int:
     from tidegate.process import main  # noqa: PLC0415 -- see above
 
     from tidegate_storer.app import PLAN, build  # noqa: PLC0415 -- see above
+    from tidegate_storer.metrics import METRICS  # noqa: PLC0415 -- see above
     from tidegate_storer.settings import Settings  # noqa: PLC0415 -- see above
 
-    return main("storer", Settings, PLAN, build)
+    return main("storer", Settings, PLAN, build, METRICS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""Metrics by OpenTelemetry: instruments made from declarations, moved by events.
+
+One switch says where they go: a Prometheus page on the health server's port, or OTLP push; never both, for
+a Prometheus that receives OTLP would count everything twice.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from tidegate.events import Emit, Event
+from tidegate.settings import Settings
+from tidegate.telemetry.metric import Kind, Metric, Source
+
+_MOST_LABEL_SETS = 500
+
+Page = Callable[[], tuple[bytes, str]]
+Record = Callable[[Event], None]
+Snapshot = Callable[[], Mapping[str, object]]
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process tells of itself by: ``emit`` for events, ``page`` for Prometheus where it is wanted."""
+
+    emit: Emit
+    meters: "Meters"
+    page: Page | None = None
+
+
+class Meters:
+    """Turns events into measurements. ``watch`` adds what is read from the process's state."""
+
+    def __init__(self, meter: Meter, metrics: Iterable[Metric]) -> None:
+        self._meter = meter
+        self._by_event: dict[type[Event], list[Record]] = {}
+        self._states: list[Metric] = []
+        for metric in metrics:
+            if metric.state is not None:
+                self._states.append(metric)
+                continue
+            record = _instrument(meter, metric)
+            for source in metric.sources:
+                self._by_event.setdefault(source.event, []).append(_recorder(metric, source, record))
+
+    def emit(self, event: Event) -> None:
+        """Move whatever the event moves."""
+        for record in self._by_event.get(type(event), ()):
+            record(event)
+
+    def watch(self, snapshot: Snapshot) -> None:
+        """Read the declared states from ``snapshot`` whenever metrics are looked at."""
+        for metric in self._states:
+            self._meter.create_observable_gauge(
+                metric.name, [_reader(metric, snapshot)], unit=metric.unit, description=metric.meaning
+            )
+
+
+def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Mapping[str, str]], None]:
+    match metric.kind:
+        case Kind.COUNTER:
+            return meter.create_counter(metric.name, metric.unit, metric.meaning).add
+        case Kind.HISTOGRAM:
+            return meter.create_histogram(
+                metric.name, metric.unit, metric.meaning, explicit_bucket_boundaries_advisory=metric.buckets
+            ).record
+        case Kind.GAUGE:
+            return meter.create_gauge(metric.name, metric.unit, metric.meaning).set
+
+
+def _recorder(metric: Metric, source: Source, record: Callable[[float, Mapping[str, str]], None]) -> Record:
+    """Return what one event does to one metric; label sets beyond a bound fall into one."""
+    labels, value, scale, where = metric.labels, source.value, source.scale, source.where
+    sets: dict[tuple[object, ...], dict[str, str]] = {}
+    others = dict.fromkeys(labels, "other")
+
+    def move(event: Event) -> None:
+        if where is not None and getattr(event, where[0]) != where[1]:
+            return
+        amount = getattr(event, value) if isinstance(value, str) else value
+        if amount is None:
+            return
+        key = tuple([getattr(event, label) for label in labels])
+        attributes = sets.get(key)
+        if attributes is None:
+            if len(sets) >= _MOST_LABEL_SETS:
+                attributes = others
+            else:
+                named = zip(labels, key, strict=True)
+                attributes = sets[key] = {
+                    label: "none" if part is None else str(part) for label, part in named
+                }
+        record(amount * scale, attributes)
+
+    return move
+
+
+def _reader(metric: Metric, snapshot: Snapshot) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def read(_options: CallbackOptions) -> Iterator[Observation]:
+        found = snapshot().get(metric.state or "")
+        if isinstance(found, Mapping):
+            # One label: the keys of a mapping are its values.
+            for key, value in found.items():
+                yield Observation(float(value), {metric.labels[0]: str(key)})
+        elif isinstance(found, bool | int | float):
+            yield Observation(float(found))
+
+    return read
+
+
+def tee(*emits: Emit) -> Emit:
+    """Return an emitter that hands every event to all of these."""
+
+    def emit(event: Event) -> None:
+        for each in emits:
+            each(event)
+
+    return emit
+
+
+@contextlib.contextmanager
+def metering(service: str, settings: Settings, metrics: Iterable[Metric], log: Emit) -> Iterator[Telemetry]:
+    """Yield what turns events into log lines and metrics; send what is left at the end."""
+    reader, page = _reader_and_page(settings)
+    provider = MeterProvider(
+        metric_readers=() if reader is None else (reader,),
+        resource=Resource.create({"service.name": f"tidegate-{service}", "service.namespace": "tidegate"}),
+    )
+    meters = Meters(provider.get_meter("tidegate"), () if reader is None else metrics)
+    try:
+        yield Telemetry(emit=log if reader is None else tee(log, meters.emit), meters=meters, page=page)
+    finally:
+        provider.shutdown()
+
+
+def _reader_and_page(settings: Settings) -> tuple[MetricReader | None, Page | None]:
+    telemetry = settings.telemetry
+    if telemetry.metrics == "prometheus" and settings.health.port:
+        return _prometheus()
+    if telemetry.metrics == "otlp" and telemetry.otlp_endpoint:
+        # Only here: the exporter and its protobuf are a fifth of a service's start.
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415
+            OTLPMetricExporter,
+        )
+
+        exporter = OTLPMetricExporter(endpoint=f"{telemetry.otlp_endpoint.rstrip('/')}/v1/metrics")
+        interval_ms = telemetry.metrics_interval_s * 1000
+        return PeriodicExportingMetricReader(exporter, export_interval_millis=interval_ms), None
+    return None, None
+
+
+def _prometheus() -> tuple[MetricReader, Page]:
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415 -- as above
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415
+
+    registry = CollectorRegistry()
+    reader: Any = PrometheusMetricReader(registry=registry, scope_info_enabled=False)
+    return reader, lambda: (generate_latest(registry), CONTENT_TYPE_LATEST)
