@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import msgspec
 import uvloop
 
+from tidegate.backlog import Backlog, KafkaBacklog, NoBacklog
 from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
 from tidegate.consume.attempt import where
 from tidegate.consume.kafka_connection import mend_connections
@@ -57,7 +58,7 @@ class Context(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     """What a service is built from. ``partitions`` is the count of every site-keyed topic.
 
     ``membership_age_s`` tells how long ago the consumer group certainly counted this process in: with an age
-    of a session time-out, somebody else may own its partitions.
+    of a session time-out, somebody else may own its partitions. ``backlog`` is for one reader.
     """
 
     settings: S
@@ -69,6 +70,7 @@ class Context(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     reader: PartitionReader
     partitions: int
     membership_age_s: Callable[[], float] = _never_doubted
+    backlog: Backlog = NoBacklog()
 
 
 Build = Callable[[Context[S]], AbstractAsyncContextManager[Service[Any]]]
@@ -150,6 +152,7 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
         drain_deadline_s=settings.runtime.drain_deadline_s,
         clock=clock,
     )
+    backlog = KafkaBacklog(settings.kafka, partitions)
     try:
         context = Context(
             settings=settings,
@@ -161,6 +164,7 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
             reader=KafkaReader(settings.kafka),
             partitions=partitions,
             membership_age_s=source.membership_age_s,
+            backlog=backlog,
         )
         async with build(context) as service:
             runtime = Runtime(
@@ -182,6 +186,7 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
             ):
                 await runtime.run(stop)
     finally:
+        await backlog.stop()
         await sink.stop()
         provider.shutdown()
 
