@@ -8,6 +8,7 @@ import asyncio
 from typing import TypeVar
 
 from tidegate.clock import Clock
+from tidegate.consume.handler_deadline import HandlerDeadline
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.runtime_events import HandlerFaulted
 from tidegate.consume.service import Service, Work
@@ -20,25 +21,34 @@ P = TypeVar("P")
 _LONGEST_BACKOFF_S = 30.0
 
 
-async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, emit: Emit) -> Outcome:
+async def attempt(
+    service: Service[P], work: Work[P], plan: Plan, deadline: HandlerDeadline, *, clock: Clock, emit: Emit
+) -> Outcome:
     """Return what the handler says, or what its failure means by ``plan.fault``.
 
     Raises RecordError for input that no retry helps, BrokerError when the service's own produce failed
     for good.
     """
     backoff = 0.5
+    task = asyncio.current_task()
+    assert task is not None
     while True:
+        deadline.begin(task)
         try:
-            async with asyncio.timeout(plan.deadline_s) as deadline:
+            try:
                 return await service.handle(work)
+            finally:
+                late = deadline.end(task)
         except (RecordError, BrokerError):
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            # A CancelledError may also come out of a future that a library of the handler's cancelled. It
+            # would end the worker without a word, and its record would hold the partition's commit for ever.
+            if isinstance(error, asyncio.CancelledError) and task.cancelling() > 0:
                 raise
             message = f"the handler failed with {type(error).__name__}"
-            if isinstance(error, TimeoutError) and deadline.expired():
-                message = f"the handler did not end within {plan.deadline_s:g} s"
+            if isinstance(error, asyncio.CancelledError) and late:
+                message = f"the handler did not end within {deadline.seconds:g} s"
             emit(
                 HandlerFaulted(
                     topic=work.record.topic,
@@ -51,16 +61,6 @@ async def attempt(service: Service[P], work: Work[P], plan: Plan, clock: Clock, 
                 return Retry(error_class=ErrorClass.INTERNAL, message=message)
         await clock.sleep(backoff)
         backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
-
-
-def _is_cancelled() -> bool:
-    """Say whether somebody cancelled this task.
-
-    A CancelledError may also come out of a future that a library of the handler's cancelled. It would end
-    the worker without a word, and its record would hold the partition's commit for ever.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def where(error: BaseException) -> str:

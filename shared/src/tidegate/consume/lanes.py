@@ -22,6 +22,14 @@ from tidegate.topics import DELAYS, HELD, LANES
 # One turn of the wheel: 8 high, 4 normal, 1 low, spread out.
 _H, _N, _L = Lane.HIGH, Lane.NORMAL, Lane.LOW
 _WHEEL = (_H, _N, _H, _H, _N, _H, _L, _H, _N, _H, _H, _N, _H)
+# Each place of the wheel: the lanes in the order in which they come from there on, and the place after.
+_TURNS = tuple(
+    tuple(
+        (lane, (turn + (*_WHEEL[turn:], *_WHEEL[:turn]).index(lane) + 1) % len(_WHEEL))
+        for lane in dict.fromkeys((*_WHEEL[turn:], *_WHEEL[:turn]))
+    )
+    for turn in range(len(_WHEEL))
+)
 _LANE_OF: dict[str, Lane] = {topic: lane for table in (LANES, HELD) for lane, topic in table.items()}
 _HELD_TOPICS: frozenset[str] = frozenset(HELD.values())
 
@@ -114,13 +122,11 @@ class Buffers:
 
         Where both may go, a lane's turns alternate between them.
         """
-        for step in range(len(_WHEEL)):
-            turn = (self._turn + step) % len(_WHEEL)
-            lane = _WHEEL[turn]
+        for lane, after in _TURNS[self._turn]:
             line, aside = self._ready[lane], self._held[lane]
             take_held = held and bool(aside) and not (fresh and line and self._held_before)
             if take_held or (fresh and line):
-                self._turn = turn + 1
+                self._turn = after
                 self._held_before = take_held
                 return self._take(aside if take_held else line)
         return None

@@ -24,6 +24,7 @@ from tidegate.consume import delays
 from tidegate.consume import runtime_events as events
 from tidegate.consume.attempt import attempt
 from tidegate.consume.done_set import unpack
+from tidegate.consume.handler_deadline import HandlerDeadline
 from tidegate.consume.intake import Intake, Valved
 from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
@@ -83,6 +84,7 @@ class Runtime(Generic[P]):
             valve=service.valve if isinstance(service, Valved) else None,
             emit=emit,
         )
+        self._deadline = HandlerDeadline(plan.deadline_s)
         self._book = OffsetBook()
         self._buffers = Buffers(plan.reserved)
         self._ready: set[int] = set()
@@ -338,7 +340,14 @@ class Runtime(Generic[P]):
                 if left_s > 0:
                     outcome = Done((delayed(job.original, job.state, left_s),))
                 else:
-                    outcome = await attempt(self._service, work, self._plan, self._clock, self._emit)
+                    outcome = await attempt(
+                        self._service,
+                        work,
+                        self._plan,
+                        self._deadline,
+                        clock=self._clock,
+                        emit=self._emit,
+                    )
             except RecordError as error:
                 job = error.job or job or unread_job(record)
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
