@@ -428,7 +428,7 @@ async def test_a_produce_whose_fate_is_unknown_ends_the_process(broker: FakeBrok
 
     put(broker, "job")
     harness = Harness(broker, ScriptedService(handle))
-    harness.runtime._sink = Fenced()  # type: ignore[assignment]
+    harness.runtime._handling._sink = Fenced()  # type: ignore[assignment]
     with pytest.RaisesGroup(FatalProduceError):
         await harness.runtime.run(harness.stop)
     assert broker.committed("fetcher", URLS) == 0

@@ -2,17 +2,16 @@
 
 What holds it together (delivery.md C):
 
-- A record is in hand from the moment a slot takes it; slots and bytes in hand are bounded, and what
-  waits before them is too. Full means that partitions are not asked, never that something is dropped.
-- An outcome is acted on here and nowhere else: what it produces is acknowledged by the broker before the
-  offset is finished, and only finished offsets are committed.
+- A record is in hand from the moment a slot takes it (``workers``); slots and bytes in hand are bounded, and
+  what waits before them is too. Full means that partitions are not asked, never that something is dropped.
+- An outcome is acted on in one place (``handling``): what it produces is acknowledged by the broker before
+  the offset is finished, and only finished offsets are committed (``committing``).
 - A produce is never timed out (C5). If its fate cannot be known the process ends, and the next owner
   redoes the job; identities make the two copies one.
 - A rebalance gives work in hand until the drain deadline, commits, and lets go. What it cuts off is not
   finished, so it is redone by whoever is next. Restoring state runs outside the rebalance (M6).
 
-Rejected: pausing partitions (it throws prefetched records away), and a task per record (a worker that
-goes on to the next record itself costs a third).
+Rejected: pausing partitions (it throws prefetched records away).
 """
 
 import asyncio
@@ -20,33 +19,29 @@ from collections.abc import Iterable, Mapping
 from typing import Generic, Literal, TypeVar
 
 from tidegate.clock import BrokerClock, Clock
-from tidegate.consume import delays
 from tidegate.consume import runtime_events as events
-from tidegate.consume.attempt import attempt
+from tidegate.consume.committing import Committer
 from tidegate.consume.done_set import unpack
-from tidegate.consume.handler_deadline import HandlerDeadline
+from tidegate.consume.handling import Handling
 from tidegate.consume.intake import Intake, Valved
-from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
+from tidegate.consume.lanes import Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.plan import Plan
-from tidegate.consume.service import Service, Sink, Work
-from tidegate.consume.settling import Settlement, delayed, settle
+from tidegate.consume.service import Service, Sink
 from tidegate.consume.transport import Position, Source
-from tidegate.errors import BrokerError, CommitRefusedError, OffsetsLostError, RecordError
+from tidegate.consume.workers import Workers
+from tidegate.errors import BrokerError, OffsetsLostError
 from tidegate.events import Emit
-from tidegate.outcome import Dead, Done, ErrorClass, Outcome
-from tidegate.records import Inbound, Job
-from tidegate.salvage import unread_job
+from tidegate.records import Inbound
 from tidegate.settings import RuntimeSettings
 from tidegate.topics import DELAYS, HELD
-from tidegate.tracing import NoTracing, Tracing, traced
+from tidegate.tracing import NoTracing, Tracing
 
 P = TypeVar("P")
 
 _PATIENT = frozenset({*DELAYS, *HELD.values()})
 _POLL_RECORDS = 256
 _POLL_S = 0.1
-_CANCEL_S = 2.0
 _LONGEST_BACKOFF_S = 30.0
 
 Phase = Literal["starting", "running", "draining", "closed"]
@@ -68,15 +63,12 @@ class Runtime(Generic[P]):
         emit: Emit,
         tracing: Tracing | None = None,
     ) -> None:
-        self._plan = plan
         self._service = service
         self._source = source
-        self._sink = sink
         self._settings = settings
         self._clock = clock
         self._broker_clock = broker_clock
         self._emit = emit
-        self._tracing = tracing or NoTracing()
         self._intake = Intake(
             plan,
             window=settings.window or plan.window,
@@ -84,16 +76,32 @@ class Runtime(Generic[P]):
             valve=service.valve if isinstance(service, Valved) else None,
             emit=emit,
         )
-        self._deadline = HandlerDeadline(plan.deadline_s)
+        self._handling = Handling(
+            plan=plan,
+            service=service,
+            sink=sink,
+            clock=clock,
+            broker_clock=broker_clock,
+            emit=emit,
+            tracing=tracing or NoTracing(),
+        )
         self._book = OffsetBook()
         self._buffers = Buffers(plan.reserved)
+        self._room = asyncio.Event()
+        self._workers = Workers(
+            book=self._book,
+            buffers=self._buffers,
+            intake=self._intake,
+            handle=self._handling.handle,
+            room=self._room,
+            emit=emit,
+        )
+        self._committer = Committer(
+            self._book, source, interval_s=settings.commit_interval_s, clock=clock, emit=emit
+        )
         self._ready: set[int] = set()
         self._preparing: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[TopicPartition] = set()
-        self._active: dict[asyncio.Task[None], Entry] = {}
-        self._room = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._commit_lock = asyncio.Lock()
         self._phase: Phase = "starting"
         self._joined = False
         self._tick = clock.monotonic()
@@ -109,16 +117,18 @@ class Runtime(Generic[P]):
                 self._group = group
                 await self._source.start(self)
                 self._phase = "running"
+                self._workers.open(group)
                 poller = group.create_task(self._poll_forever())
-                committer = group.create_task(self._commit_forever())
+                committer = group.create_task(self._committer.run())
                 await stop.wait()
                 self._phase = "draining"
+                self._workers.close()
                 poller.cancel()
                 for partition in self._book.partitions:
                     self._buffers.drop(partition)
-                abandoned = await self._drain(self._book.partitions)
+                abandoned = await self._workers.drain(self._book.partitions, self._settings.drain_deadline_s)
                 committer.cancel()
-                await self._commit()
+                await self._committer.commit()
                 for task in self._preparing.values():
                     task.cancel()
         finally:
@@ -170,8 +180,8 @@ class Runtime(Generic[P]):
             self._ready.discard(number)
             if task := self._preparing.pop(number, None):
                 task.cancel()
-        abandoned = await self._drain(revoked)
-        await self._commit()
+        abandoned = await self._workers.drain(revoked, self._settings.drain_deadline_s)
+        await self._committer.commit()
         for partition in revoked:
             self._book.revoke(partition)
             self._stopped.discard(partition)
@@ -194,28 +204,6 @@ class Runtime(Generic[P]):
         self._preparing.pop(number, None)
         self._emit(events.PartitionPrepared(partition=number))
         self._room.set()
-
-    async def _drain(self, partitions: Iterable[TopicPartition]) -> int:
-        """Wait for work in hand of these partitions; cut off the rest at the deadline and count it."""
-        going = set(partitions)
-
-        def left() -> list[asyncio.Task[None]]:
-            return [task for task, entry in self._active.items() if entry.partition in going]
-
-        try:
-            async with asyncio.timeout(self._settings.drain_deadline_s):
-                while left():
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            cut = left()
-            for task in cut:
-                task.cancel()
-            # A handler that swallows its cancellation must not hold up the group.
-            if cut:
-                await asyncio.wait(cut, timeout=_CANCEL_S)
-            return len(cut)
-        return 0
 
     async def _poll_forever(self) -> None:
         backoff = 0.1
@@ -242,7 +230,7 @@ class Runtime(Generic[P]):
                 await self._clock.sleep(backoff)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
             self._buffers.wake(self._broker_clock.now_ms())
-            self._dispatch()
+            self._workers.dispatch()
 
     def _wanted(self) -> tuple[list[TopicPartition], bool]:
         wanted, full = [], False
@@ -284,111 +272,3 @@ class Runtime(Generic[P]):
                     topic=topic, partition=number, first_lost=first_lost, first_left=first_left
                 )
             )
-
-    def _next(self) -> Entry | None:
-        """Take a slot and the record that is to have it; None when either is missing."""
-        if self._phase != "running":
-            return None
-        entry = self._intake.next(self._buffers)
-        if entry is None:
-            return None
-        if self._buffers.size(entry.partition) in (0, HALF_FULL):
-            self._room.set()
-        return entry
-
-    def _dispatch(self) -> None:
-        assert self._group is not None
-        while (entry := self._next()) is not None:
-            task = self._group.create_task(self._worker(entry))
-            self._active[task] = entry
-
-    async def _worker(self, first: Entry) -> None:
-        """Hold a slot and handle record after record until none waits for it."""
-        task = asyncio.current_task()
-        assert task is not None
-        entry: Entry | None = first
-        try:
-            while entry is not None:
-                self._active[task] = entry
-                try:
-                    await self._handle(entry)
-                    self._finish(entry)
-                finally:
-                    self._intake.done(entry)
-                entry = self._next()
-                if not self._idle.is_set():
-                    self._idle.set()
-        finally:
-            self._active.pop(task, None)
-            self._idle.set()
-            self._room.set()
-
-    def _finish(self, entry: Entry) -> None:
-        if not self._book.finish(entry.partition, entry.epoch, entry.record.offset):
-            topic, number = entry.partition
-            self._emit(events.ResultStale(topic=topic, partition=number, offset=entry.record.offset))
-
-    async def _handle(self, entry: Entry) -> None:
-        record = entry.record
-        with self._tracing.handling(record) as trace:
-            job: Job | None = None
-            outcome: Outcome
-            try:
-                work = self._service.decode(record)
-                job = work.job
-                left_s = self._left_to_wait(work)
-                if left_s > 0:
-                    outcome = Done((delayed(job.original, job.state, left_s),))
-                else:
-                    outcome = await attempt(
-                        self._service,
-                        work,
-                        self._plan,
-                        self._deadline,
-                        clock=self._clock,
-                        emit=self._emit,
-                    )
-            except RecordError as error:
-                job = error.job or job or unread_job(record)
-                outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
-            await self._perform(job, outcome, trace)
-
-    def _left_to_wait(self, work: Work[P]) -> float:
-        """A wait longer than its class goes on through another one, at no attempt (T2)."""
-        if work.record.topic not in DELAYS:
-            return 0.0
-        return delays.remaining_s(work.job.state, self._broker_clock.now_ms())
-
-    async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> None:
-        """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
-        if isinstance(outcome, Done) and not outcome.outgoing:
-            return
-        try:
-            await self._produce(settle(job, outcome, self._plan, self._broker_clock.now_ms()), trace)
-        except RecordError as error:
-            # Too large for its topic: only a dead letter, which is cut to fit, can take it.
-            dead = Dead(reason=error.reason, error_class=ErrorClass.REFUSED, message=error.message)
-            await self._produce(settle(job, dead, self._plan, self._broker_clock.now_ms()), trace)
-
-    async def _produce(self, settlement: Settlement, trace: bytes | None) -> None:
-        for outgoing in settlement.outgoing:
-            await self._sink.send(traced(outgoing, trace))
-        if settlement.event is not None:
-            self._emit(settlement.event)
-
-    async def _commit_forever(self) -> None:
-        while True:
-            await self._clock.sleep(self._settings.commit_interval_s)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        async with self._commit_lock:
-            commits = self._book.commits()
-            if not commits:
-                return
-            try:
-                await self._source.commit(commits)
-            except CommitRefusedError as error:
-                self._emit(events.CommitRefused(error=str(error)))
-            else:
-                self._book.committed(commits)

@@ -1,0 +1,99 @@
+"""One record, from its bytes to what is produced for it: decode, handle, settle, produce.
+
+An outcome is acted on here and nowhere else. When ``handle`` returns, everything that the outcome asks for
+has been acknowledged by the broker, and the record's offset may be finished.
+"""
+
+from typing import Generic, TypeVar
+
+from tidegate.clock import BrokerClock, Clock
+from tidegate.consume import delays
+from tidegate.consume.attempt import attempt
+from tidegate.consume.handler_deadline import HandlerDeadline
+from tidegate.consume.plan import Plan
+from tidegate.consume.service import Service, Sink, Work
+from tidegate.consume.settling import Settlement, delayed, settle
+from tidegate.errors import RecordError
+from tidegate.events import Emit
+from tidegate.outcome import Dead, Done, ErrorClass, Outcome
+from tidegate.records import Inbound, Job
+from tidegate.salvage import unread_job
+from tidegate.topics import DELAYS
+from tidegate.tracing import Tracing, traced
+
+P = TypeVar("P")
+
+
+class Handling(Generic[P]):
+    """What becomes of a record by its service's say."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        service: Service[P],
+        sink: Sink,
+        clock: Clock,
+        broker_clock: BrokerClock,
+        emit: Emit,
+        tracing: Tracing,
+    ) -> None:
+        self._plan = plan
+        self._service = service
+        self._sink = sink
+        self._clock = clock
+        self._broker_clock = broker_clock
+        self._emit = emit
+        self._tracing = tracing
+        self._deadline = HandlerDeadline(plan.deadline_s)
+
+    async def handle(self, record: Inbound) -> None:
+        """Handle a record and produce what its outcome asks for.
+
+        Raises FatalProduceError where the fate of what was produced can never be known.
+        """
+        with self._tracing.handling(record) as trace:
+            job: Job | None = None
+            outcome: Outcome
+            try:
+                work = self._service.decode(record)
+                job = work.job
+                left_s = self._left_to_wait(work)
+                if left_s > 0:
+                    outcome = Done((delayed(job.original, job.state, left_s),))
+                else:
+                    outcome = await attempt(
+                        self._service,
+                        work,
+                        self._plan,
+                        self._deadline,
+                        clock=self._clock,
+                        emit=self._emit,
+                    )
+            except RecordError as error:
+                job = error.job or job or unread_job(record)
+                outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
+            await self._perform(job, outcome, trace)
+
+    def _left_to_wait(self, work: Work[P]) -> float:
+        """A wait longer than its class goes on through another one, at no attempt (T2)."""
+        if work.record.topic not in DELAYS:
+            return 0.0
+        return delays.remaining_s(work.job.state, self._broker_clock.now_ms())
+
+    async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> None:
+        """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
+        if isinstance(outcome, Done) and not outcome.outgoing:
+            return
+        try:
+            await self._produce(settle(job, outcome, self._plan, self._broker_clock.now_ms()), trace)
+        except RecordError as error:
+            # Too large for its topic: only a dead letter, which is cut to fit, can take it.
+            dead = Dead(reason=error.reason, error_class=ErrorClass.REFUSED, message=error.message)
+            await self._produce(settle(job, dead, self._plan, self._broker_clock.now_ms()), trace)
+
+    async def _produce(self, settlement: Settlement, trace: bytes | None) -> None:
+        for outgoing in settlement.outgoing:
+            await self._sink.send(traced(outgoing, trace))
+        if settlement.event is not None:
+            self._emit(settlement.event)
