@@ -161,7 +161,7 @@ async def test_a_task_is_created_solved_and_charged_once(
     assert isinstance(created, wire.Created)
     ready = await client.result(created.task_id)
     assert isinstance(ready, wire.Ready)
-    assert len(ready.token) >= 8
+    assert len(ready.token or "") >= 8
     price = client.profile.kinds[V2].price
     assert client.provider.cost_of(ready, price) <= price
     assert await side.charges(page(request_)) == 1
@@ -169,7 +169,7 @@ async def test_a_task_is_created_solved_and_charged_once(
 
 async def test_every_kind_on_offer_is_taken(client: Client, side: Side, request_: CaptchaRequest) -> None:
     """The type names of the profile are those of the vendor."""
-    for kind in ChallengeKind:
+    for kind in (V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE):
         if client.profile.offer(kind) is not None:
             asked = a_request(f"{request_.state.id}-{kind}", kind=kind)
             assert isinstance(await client.create(asked), wire.Created), kind
@@ -260,4 +260,4 @@ async def test_a_closed_door_is_certainly_not_sent(chosen: Profile) -> None:
                 f"http://{host}", connections=1, connect_timeout_s=2, read_timeout_s=2
             ) as transport:
                 with pytest.raises(NotSentError):
-                    await transport.post("/createTask", {})
+                    await transport.send(wire.Call(path="/createTask", json={}))

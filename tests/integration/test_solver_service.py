@@ -17,12 +17,14 @@ from tidegate.errors import ConfigurationError
 from tidegate.events import Event
 from tidegate.outcome import Outgoing
 from tidegate.process import Context
+from tidegate.records import ChallengeKind
 from tidegate.settings import RuntimeSettings
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink, FakeSource
 from tidegate.topics import Topic
 from tidegate_solver.app import PLAN, build
 from tidegate_solver.settings import Settings
-from tidegate_solver.worth import FACTS
+
+SIMULATED = (ChallengeKind.RECAPTCHA_V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ async def test_every_kind_comes_back_solved(service: SolvingServiceProcess) -> N
     broker, happened = FakeBroker(SystemClock()), list[Event]()
     before = len(await service.charges())
     requests = [
-        a_request(f"kinds-{n}-{kind}", kind=kind, lifetime_s=120.0) for n in range(10) for kind in FACTS
+        a_request(f"kinds-{n}-{kind}", kind=kind, lifetime_s=120.0) for n in range(10) for kind in SIMULATED
     ]
     for request in requests:
         broker.append(request_record(request))

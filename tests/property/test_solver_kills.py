@@ -6,8 +6,6 @@ outside world saw: charges, answers, booked costs.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +17,7 @@ from support.solver import (
     context,
     profile,
     request_record,
+    seller,
     solutions,
     solves,
 )
@@ -34,6 +33,7 @@ from tidegate.topics import Topic
 from tidegate_solver.app import assemble
 from tidegate_solver.handler import Solver
 from tidegate_solver.transport import Transport
+from tidegate_solver.wire import Call
 
 
 class Life:
@@ -77,13 +77,13 @@ class MortalTransport:
         self._inner = inner
         self._life = life
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+    async def send(self, call: Call) -> tuple[int, bytes]:
         """Call between two steps."""
-        await self._life.step(f"before {path}")
+        await self._life.step(f"before {call.path}")
         try:
-            return await self._inner.post(path, body)
+            return await self._inner.send(call)
         finally:
-            await self._life.step(f"after {path}")
+            await self._life.step(f"after {call.path}")
 
 
 class World:
@@ -119,7 +119,8 @@ class World:
     async def _work(self, life: Life) -> None:
         sink = MortalSink(self.broker, life)
         parts = context(sink, FakeReader(self.broker), self.clock, self.events.append)
-        async with assemble(parts, self.vendor.profile, MortalTransport(self.vendor, life)) as solver:
+        mortal = seller(parts, self.vendor.profile, MortalTransport(self.vendor, life))
+        async with assemble(parts, [mortal]) as solver:
             await solver.prepare(PARTITION)
             log = self.broker.logs[TopicPartition(Topic.CAPTCHA_REQUESTS, PARTITION)]
             async with asyncio.TaskGroup() as group:
@@ -259,9 +260,9 @@ def test_rebalances_at_any_moment_pay_once(cancels: list[float], ack_s: float, a
         def __init__(self, inner: FakeVendor) -> None:
             self._inner = inner
 
-        async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        async def send(self, call: Call) -> tuple[int, bytes]:
             await LoopClock().sleep(answer_s)
-            reply = await self._inner.post(path, body)
+            reply = await self._inner.send(call)
             await LoopClock().sleep(answer_s)
             return reply
 
@@ -270,7 +271,9 @@ def test_rebalances_at_any_moment_pay_once(cancels: list[float], ack_s: float, a
         sink = Slow(world.broker)
         life = Life(None)
         parts = context(sink, FakeReader(world.broker), world.clock, world.events.append)
-        async with assemble(parts, world.vendor.profile, SlowTransport(world.vendor)) as solver:
+        async with assemble(
+            parts, [seller(parts, world.vendor.profile, SlowTransport(world.vendor))]
+        ) as solver:
             log = world.broker.logs[TopicPartition(Topic.CAPTCHA_REQUESTS, PARTITION)]
             for wait_s in [*cancels, None]:
                 await solver.prepare(PARTITION)

@@ -14,6 +14,7 @@ from tidegate.captcha_records import (
     SolveRecord,
     request_id,
 )
+from tidegate.challenge_kinds import FACTS
 from tidegate.clock import BrokerClock, Clock, seeded_random
 from tidegate.consume.service import Sink
 from tidegate.events import Emit
@@ -21,9 +22,12 @@ from tidegate.outcome import Outgoing
 from tidegate.process import Context, PartitionReader
 from tidegate.records import ChallengeKind, Inbound, JobState, Origin, encode
 from tidegate.topics import Topic
-from tidegate_solver.profiles import Profile, choose_profile
-from tidegate_solver.settings import Settings, SolverSettings
-from tidegate_solver.transport import NoAnswerError, NotSentError
+from tidegate_solver.app import Seller
+from tidegate_solver.catalog import choose_profile
+from tidegate_solver.profiles import KindProfile, Profile
+from tidegate_solver.settings import ProviderSettings, Settings, SolverSettings
+from tidegate_solver.transport import NoAnswerError, NotSentError, Transport
+from tidegate_solver.wire import Call
 
 KEY = "the-secret-account-key"
 PARTITION = 3
@@ -45,6 +49,7 @@ class FakeVendor:
         self.on_result: list[str] = []
         self.on_task: list[str] = []
         self.charge_failures = False
+        self.balance = 100.0
         self.prices = {kind: row.price for kind, row in profile.kinds.items()}
         self.charges: list[str] = []
         self.polls: dict[str, list[float]] = {}
@@ -52,17 +57,24 @@ class FakeVendor:
         self._clock = clock
         self._tasks: dict[str, tuple[ChallengeKind, float, str]] = {}
 
+    async def send(self, call: Call) -> tuple[int, bytes]:
+        """Answer a call of the createTask family."""
+        assert call.json is not None
+        return await self.post(call.path, call.json)
+
     async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
         """Answer as the vendor would."""
         sent: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(body))
         creating = path == "/createTask"
-        faults = self.on_create if creating else self.on_result
+        faults = {"/createTask": self.on_create, "/getTaskResult": self.on_result}.get(path, [])
         fault = faults.pop(0) if faults else ""
         if fault == "refused":
             raise NotSentError("not_sent", "no connection: ConnectionRefusedError")
         if fault in ("html", "server_error"):
             return (502 if fault == "html" else 500), b"<html><body>Bad gateway</body></html>"
         self.bodies.append((path, sent))
+        if path == "/getBalance":
+            return 200, msgspec.json.encode({"errorId": 0, "balance": self.balance})
         if fault.startswith("ERROR_"):
             status, reply = 200, self._error(fault)
         elif creating:
@@ -77,8 +89,7 @@ class FakeVendor:
     def _create(self, body: dict[str, Any]) -> dict[str, Any]:
         if body["clientKey"] != KEY:
             return self._error("ERROR_KEY_DOES_NOT_EXIST")
-        kinds = {row.task_type: kind for kind, row in self.profile.kinds.items() if row.task_type}
-        kind = kinds.get(body["task"]["type"])
+        kind = self._kind_of(body["task"])
         if kind is None:
             return self._error("ERROR_TASK_NOT_SUPPORTED")
         failure = self.on_task.pop(0) if self.on_task else ""
@@ -100,17 +111,42 @@ class FakeVendor:
             return {"errorId": 0, "status": "processing"}
         if failure:
             return self._error(failure)
-        token = f"token-of-{body['taskId']}"
-        solution = {self.profile.kinds[kind].token[-1]: token, "userAgent": "Solver/1.0"}
-        return {"errorId": 0, "status": "ready", "solution": solution}
+        solution = solution_of(self.profile.kinds[kind], f"token-of-{body['taskId']}")
+        return {"errorId": 0, "status": "ready", "solution": solution | {"userAgent": "Solver/1.0"}}
+
+    def _kind_of(self, task: dict[str, Any]) -> ChallengeKind | None:
+        """Return the kind whose row fits the task best: vendors use one type for several kinds."""
+        fitting = [
+            (len(row.fixed), kind)
+            for kind, row in self.profile.kinds.items()
+            if row.task_type == task["type"] and row.fixed.items() <= task.items()
+        ]
+        return max(fitting, key=lambda found: found[0])[1] if fitting else None
 
     def _error(self, code: str) -> dict[str, Any]:
         return {"errorId": 1, "errorCode": code, "errorDescription": f"{code} for {KEY}", "taskId": 0}
 
 
+def solution_of(row: KindProfile, token: str) -> dict[str, Any]:
+    """Return a solution in a row's spelling; each part of it is told from the others."""
+    solution: dict[str, Any] = {places[-1]: f"{name}-{token}" for name, places in row.values.items()}
+    if row.cookies and row.kind is not None:
+        solution[row.cookies[0]] = dict.fromkeys(FACTS[row.kind].cookies, token)
+    if row.token:
+        solution[row.token[-1]] = token
+    return solution
+
+
 def profile(name: str = "capmonster", **overrides: Any) -> Profile:
     """Return a shipped profile; CapMonster sells all three kinds."""
     return choose_profile(name, **overrides)
+
+
+def seller(
+    parts: Context[Settings], row: Profile, transport: Transport, account: ProviderSettings | None = None
+) -> Seller:
+    """Return a provider as it is set up: the single account of the settings, unless another is given."""
+    return Seller(profile=row, account=account or parts.settings.solver, transport=transport)
 
 
 def challenge(kind: ChallengeKind = ChallengeKind.RECAPTCHA_V2, url: str = "https://a.test/1") -> Challenge:

@@ -14,6 +14,7 @@ from support.solver import (
     context,
     profile,
     request_record,
+    seller,
     solutions,
     solves,
 )
@@ -48,7 +49,7 @@ class Vendor(FakeVendor):
     async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
         """Answer, or be away: not reachable, or silent for 30 s."""
         now_s = self._clock.monotonic()
-        if path == wire.CREATE:
+        if path == "/createTask":
             self.asked_at.append(now_s)
         if self.away[0] <= now_s < self.away[1]:
             if not self.hangs:
@@ -93,7 +94,7 @@ async def bench(*, latency_s: float = 12.0, **settings: Any) -> AsyncIterator[Be
     happened: list[Event] = []
     sink = FakeSink(broker)
     parts = context(sink, FakeReader(broker), clock, happened.append, **settings)
-    async with assemble(parts, vendor.profile, vendor) as solver:
+    async with assemble(parts, [seller(parts, vendor.profile, vendor)]) as solver:
         await solver.prepare(PARTITION)
         yield Bench(solver, vendor, broker, sink, happened)
 
@@ -162,18 +163,23 @@ def test_a_service_that_hangs_leaves_little_in_doubt() -> None:
 
 
 def test_an_account_without_money_stops_the_buying_and_not_the_jobs() -> None:
-    """After five refusals for the account's sake, the rest wait and are deferred (C4), not failed."""
+    """One refusal takes the account out; all jobs are deferred (C4), and money brings it back."""
 
     async def main() -> None:
-        async with bench() as b:
-            b.vendor.on_create = ["ERROR_ZERO_BALANCE"] * 100
-            failed = [(await b.answer(a_request(f"first-{n}")))[0] for n in range(5)]
-            assert failed == [SolutionStatus.FAILED] * 5
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(b.answer(a_request(f"then-{n}"))) for n in range(30)]
-            rest = [task.result()[0] for task in tasks]
-            assert rest.count(SolutionStatus.FAILED) <= 10
-            assert rest.count(SolutionStatus.EXPIRED_UNBOUGHT) == 30 - rest.count(SolutionStatus.FAILED)
+        async with bench(balance_check_s=60.0) as b:
+            b.vendor.on_create, b.vendor.balance = ["ERROR_ZERO_BALANCE"] * 100, 0.001
+            assert (await b.answer(a_request("first")))[0] is SolutionStatus.EXPIRED_UNBOUGHT
+            rest = [(await b.answer(a_request(f"then-{n}")))[0] for n in range(30)]
+            assert set(rest) == {SolutionStatus.EXPIRED_UNBOUGHT}
+            assert len(b.vendor.asked_at) == 1
+            await LoopClock().sleep(200.0)
+            assert (await b.answer(a_request("still")))[0] is SolutionStatus.EXPIRED_UNBOUGHT
+            b.vendor.on_create, b.vendor.balance = [], 20.0
+            await LoopClock().sleep(61.0)
+            assert (await b.answer(a_request("again")))[0] is SolutionStatus.SOLVED
+            assert len(b.vendor.asked_at) == 2
+            (out,), (back,) = b.of(events.ProviderOut), b.of(events.ProviderBack)
+            assert (out.code, back.balance) == ("ERROR_ZERO_BALANCE", 20.0)
 
     virtually(main())
 
@@ -393,7 +399,8 @@ def test_a_cancelled_request_leaves_nothing_taken(after_s: float) -> None:
                     task.cancel()
             await LoopClock().sleep(100.0)
             assert (await b.answer(a_request("next")))[0] is SolutionStatus.SOLVED
-            admission = b.solver._admission
+            (member,) = b.solver._buyer._market.members.values()
+            admission = member.admission
             assert admission._limit.in_flight == 0
             assert not admission._waiting
             assert not admission._breaker._out

@@ -11,10 +11,11 @@ from tidegate.records import ChallengeKind
 from tidegate.settings import load
 from tidegate_solver import answers, wire
 from tidegate_solver.answers import Answer, Bill
+from tidegate_solver.catalog import choose_profile
 from tidegate_solver.heartbeat import Heartbeat
 from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.polling import PollPlan
-from tidegate_solver.profiles import ErrorKind, choose_profile
+from tidegate_solver.profiles import ErrorKind
 from tidegate_solver.settings import Settings
 from tidegate_solver.worth import SolveTimes, time_to_wait_s
 
@@ -204,7 +205,8 @@ class TestAnswers:
         [
             (ErrorKind.BUSY, SolutionStatus.EXPIRED_UNBOUGHT),
             (ErrorKind.INPUT, SolutionStatus.UNSOLVABLE),
-            (ErrorKind.FATAL, SolutionStatus.FAILED),
+            (ErrorKind.FATAL, SolutionStatus.EXPIRED_UNBOUGHT),
+            (ErrorKind.UNSUPPORTED, SolutionStatus.UNSOLVABLE),
             (ErrorKind.RETRY, SolutionStatus.FAILED),
             (ErrorKind.EXPIRED, SolutionStatus.FAILED),
             (ErrorKind.UNKNOWN, SolutionStatus.FAILED),

@@ -1,29 +1,45 @@
 """What is asked of solving services, and what their replies prove."""
 
+from typing import Any
+
 import msgspec
 import pytest
-from support.solver import KEY, challenge, profile
+from support.solver import KEY, a_request, challenge, profile
 from tidegate.captcha_records import Challenge
+from tidegate.challenge_kinds import FACTS
 from tidegate.records import ChallengeKind
 from tidegate_solver import wire
-from tidegate_solver.profiles import ErrorKind, Profile, load_profiles
-from tidegate_solver.worth import FACTS
+from tidegate_solver.catalog import load_profiles
+from tidegate_solver.createtask import CreateTask
+from tidegate_solver.inphp import InPhp
+from tidegate_solver.profiles import ErrorKind, Family, Profile
 
-KINDS = list(FACTS)
 V2 = ChallengeKind.RECAPTCHA_V2
 SHIPPED = load_profiles()
+
+
+def family(chosen: Profile) -> wire.Family:
+    """Return the wire of a profile with the tests' key."""
+    return CreateTask(chosen, KEY) if chosen.family is Family.CREATE_TASK else InPhp(chosen, KEY)
 
 
 def read_create(status: int, body: bytes, name: str = "capmonster") -> wire.CreateReply:
     """Read a reply to createTask for reCAPTCHA v2."""
     chosen = profile(name)
-    return wire.read_create(chosen, chosen.kinds[V2], status, body)
+    return family(chosen).read_create(chosen.kinds[V2], status, body)
 
 
 def read_result(status: int, body: bytes, name: str = "capmonster") -> wire.ResultReply:
     """Read a reply to getTaskResult for reCAPTCHA v2."""
     chosen = profile(name)
-    return wire.read_result(chosen, chosen.kinds[V2], status, body)
+    return family(chosen).read_result(chosen.kinds[V2], status, body)
+
+
+def created(chosen: Profile, found: Challenge, proxy: wire.Proxy | None = None) -> dict[str, Any]:
+    """Return what is sent to make a task: the body of createTask, or the form of in.php."""
+    request = msgspec.structs.replace(a_request(), challenge=found)
+    call = family(chosen).create(chosen.kinds[found.kind], request, proxy)
+    return call.json or dict(call.form or {})
 
 
 class TestCreateBody:
@@ -37,8 +53,7 @@ class TestCreateBody:
         tasks = {}
         for name in ("capsolver", "2captcha", "anticaptcha", "capmonster"):
             chosen = profile(name)
-            kind = chosen.kinds[ChallengeKind.TURNSTILE]
-            tasks[name] = wire.create_body(chosen, kind, KEY, found)["task"]
+            tasks[name] = created(chosen, found)["task"]
         base = {"websiteURL": "https://a.test/", "websiteKey": "k"}
         assert tasks == {
             "capsolver": base
@@ -52,7 +67,7 @@ class TestCreateBody:
         """``invisible`` is text in the challenge and true in the task."""
         chosen = profile("2captcha")
         found = Challenge(kind=V2, page_url="https://a.test/", params={"sitekey": "k", "invisible": "true"})
-        assert wire.create_body(chosen, chosen.kinds[V2], KEY, found)["task"]["isInvisible"] is True
+        assert created(chosen, found)["task"]["isInvisible"] is True
 
     def test_ucaptcha_gets_no_field_that_is_not_public(self) -> None:
         """The unverified service gets type, websiteURL and websiteKey, and nothing that we made up."""
@@ -60,14 +75,14 @@ class TestCreateBody:
         found = Challenge(
             kind=V2, page_url="https://a.test/", params={"sitekey": "k", "data_s": "s", "invisible": "true"}
         )
-        body = wire.create_body(chosen, chosen.kinds[V2], KEY, found)
+        body = created(chosen, found)
         assert set(body) == {"clientKey", "task"}
         assert set(body["task"]) == {"type", "websiteURL", "websiteKey"}
 
     def test_a_preset_is_what_the_operator_says(self) -> None:
         """Extra fields of the setting go into the task as they are."""
         chosen = profile("ucaptcha", extra_task_fields={"route": "cheapest"})
-        assert wire.create_body(chosen, chosen.kinds[V2], KEY, challenge())["task"]["route"] == "cheapest"
+        assert created(chosen, challenge())["task"]["route"] == "cheapest"
 
     @pytest.mark.parametrize(
         ("name", "task_id", "sent"),
@@ -75,7 +90,9 @@ class TestCreateBody:
     )
     def test_task_ids_keep_the_vendors_type(self, name: str, task_id: str, sent: object) -> None:
         """Some vendors count their tasks, others name them; a number sent as text is another id."""
-        assert wire.result_body(profile(name), KEY, task_id)["taskId"] == sent
+        call = family(profile(name)).result(task_id)
+        assert call.json is not None
+        assert call.json["taskId"] == sent
 
 
 class TestCreateReply:
@@ -188,17 +205,23 @@ class TestResultReply:
 @pytest.mark.parametrize("shipped", SHIPPED.values(), ids=SHIPPED.keys())
 class TestProfiles:
     def test_the_whole_time_limit_fits_under_the_poll_cap(self, shipped: Profile) -> None:
-        """120 s of polling never reaches the number of polls at which a vendor bans."""
+        """Polling to the very end never passes the number of polls at which a vendor bans."""
         for kind in shipped.kinds.values():
-            assert shipped.poll_plan(kind, 120.0).made_by(120.0) <= min(shipped.poll_cap, 120)
+            plan = shipped.poll_plan(kind)
+            assert plan.made_by(plan.time_limit_s) <= min(shipped.poll_cap, 120)
 
     def test_each_kind_has_a_price_and_a_token(self, shipped: Profile) -> None:
-        """Nothing is sold without a price to reserve, nor without a place to find the token."""
-        assert set(shipped.kinds) == set(KINDS)
-        for kind in shipped.kinds.values():
-            assert kind.price > 0
-            assert kind.token
-            assert kind.fields["sitekey"] == "websiteKey"
+        """Nothing is sold without a price to reserve, nor without a place to find the answer."""
+        assert shipped.offer(V2) is not None
+        for kind, row in shipped.kinds.items():
+            assert row.kind is kind
+            assert shipped.sells_threads or row.price > 0
+            assert shipped.family is Family.IN_PHP or row.token or row.values or row.cookies
+            facts = FACTS[kind]
+            assert set(row.fields) <= {*facts.required, *facts.optional, "user_agent"}, kind
+            assert set(row.values) in (set(), set(facts.fields))
+            assert bool(row.cookies) == bool(facts.cookies)
+            assert facts.bound <= row.needs_proxy
 
     def test_replies_never_crash(self, shipped: Profile) -> None:
         """Shapes that no vendor documents are read as something, for every vendor."""
@@ -207,5 +230,5 @@ class TestProfiles:
             for name in ("errorId", "errorCode", "errorDescription", "taskId", "status", "solution", "cost"):
                 for value in values:
                     body = msgspec.json.encode({"errorId": 0, "status": "ready", name: value})
-                    wire.read_create(shipped, kind, 200, body)
-                    wire.read_result(shipped, kind, 200, body)
+                    family(shipped).read_create(kind, 200, body)
+                    family(shipped).read_result(kind, 200, body)

@@ -5,13 +5,16 @@ first served; then until the breaker lets it through; then for the bucket's next
 no longer than the request has patience, and nothing is reserved or sent meanwhile. Where the breaker will
 not even try within that time, the answer is at once: whoever cannot be served does not occupy the window.
 
+``turn_at`` waits before several: at the best of them alone for a while, then at all at once, and takes the
+first place that comes free anywhere.
+
 The pass through the breaker belongs to createTask and ends with it, even where the handler has gone; the
 place belongs to the handler and ends with the task.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -29,6 +32,9 @@ from tidegate_solver.events import (
     CreateThrottled,
 )
 
+# A hold-up that is no reason to go to another provider.
+_SOON_S = 1.0
+
 
 class AdmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The three walls' own policies."""
@@ -39,12 +45,12 @@ class AdmissionPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn:
-    """Leave to send createTask once, and a place for the task that it makes."""
+    """Leave to send createTask once, and a place for the task that it makes, at ``admission``."""
 
     def __init__(self, admission: "Admission", leave: Pass) -> None:
         self.ending = Ending.IGNORED
         self.took_s = 0.0
-        self._admission = admission
+        self.admission = admission
         self._leave: Pass | None = leave
         self._handed_over = False
 
@@ -57,18 +63,30 @@ class Turn:
         self.ending = ending
         leave, self._leave = self._leave, None
         if leave is not None:
-            self._admission.answered(leave, away=away)
+            self.admission.answered(leave, away=away)
 
     def not_sent(self) -> None:
         """Take note that nothing was sent, if nothing was: the pass goes to somebody else."""
         leave, self._leave = self._leave, None
         if leave is not None:
-            self._admission.unused(leave)
+            self.admission.unused(leave)
 
     def left(self) -> None:
         """Take note that the handler has gone."""
         if not self._handed_over:
             self.not_sent()
+
+
+class _Waiter:
+    """A request that waits for a place, at one provider or at several."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.found: asyncio.Future[tuple[Admission, Place]] = asyncio.get_running_loop().create_future()
+
+    def result(self) -> "tuple[Admission, Place] | None":
+        """Return what was found, None where nothing was."""
+        return self.found.result() if self.found.done() and not self.found.cancelled() else None
 
 
 class Admission:
@@ -81,7 +99,7 @@ class Admission:
         self._limit = AdaptiveLimit(policy.limit)
         self._breaker = Breaker(policy.breaker)
         self._bucket = TokenBucket(policy.bucket, clock.monotonic())
-        self._waiting: deque[tuple[asyncio.Future[Place], str]] = deque()
+        self._waiting: deque[_Waiter] = deque()
         self._turned = asyncio.Event()
 
     @property
@@ -89,25 +107,17 @@ class Admission:
         """How many tasks may be at the service at once, now."""
         return self._limit.limit
 
+    @property
+    def opens_in_s(self) -> float | None:
+        """How long the breaker lets nothing through; 0 where it does, None: until its probe has ended."""
+        refused = self._breaker.refusal(self._clock.monotonic())
+        return 0.0 if refused is None else refused.retry_in_s
+
     @asynccontextmanager
     async def turn(self, kind: str, patience_s: float) -> AsyncIterator[Turn | None]:
         """Wait for a turn; None where it did not come within the patience (seconds)."""
-        until_s = self._clock.monotonic() + patience_s
-        place = await self._place(kind, patience_s)
-        if place is None:
-            yield None
-            return
-        turn = None
-        try:
-            leave = await self._pass(until_s)
-            turn = None if leave is None else Turn(self, leave)
+        async with turn_at((self,), kind, patience_s, clock=self._clock) as turn:
             yield turn
-        finally:
-            if turn is None:
-                self._give_back(place, Ending.IGNORED, 0.0)
-            else:
-                turn.left()
-                self._give_back(place, turn.ending, turn.took_s)
 
     def answered(self, leave: Pass, *, away: bool) -> None:
         """End a pass by what createTask was answered."""
@@ -126,27 +136,18 @@ class Admission:
         self._breaker.drop(leave)
         self._turn_over()
 
-    async def _place(self, kind: str, patience_s: float) -> Place | None:
-        if patience_s <= 0:
-            return None
-        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._waiting.append((waiter, kind))
+    def join(self, waiter: _Waiter) -> None:
+        """Let a request wait for a place here."""
+        self._waiting.append(waiter)
         self._wake()
-        try:
-            async with asyncio.timeout(patience_s):
-                return await waiter
-        except TimeoutError:
-            # It may have been given at the very last moment.
-            return waiter.result() if waiter.done() and not waiter.cancelled() else None
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._give_back(waiter.result(), Ending.IGNORED, 0.0)
-            raise
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove((waiter, kind))
 
-    async def _pass(self, until_s: float) -> Pass | None:
+    def leave(self, waiter: _Waiter) -> None:
+        """Let it wait here no longer."""
+        with suppress(ValueError):
+            self._waiting.remove(waiter)
+
+    async def leave_to_send(self, until_s: float) -> Pass | None:
+        """Wait for the breaker and for the bucket; None where they take longer than until then."""
         while (left_s := until_s - self._clock.monotonic()) > 0:
             refused = self._breaker.refusal(self._clock.monotonic())
             if refused is not None:
@@ -169,19 +170,20 @@ class Admission:
                 return leave
         return None
 
-    def _give_back(self, place: Place, ending: Ending, took_s: float) -> None:
+    def give_back(self, place: Place, ending: Ending, took_s: float) -> None:
+        """Give a place back and say how its task ended."""
         self._note(self._limit.release(place, ending, self._clock.monotonic(), took_s))
         self._wake()
 
     def _wake(self) -> None:
         """Give what places there are to those who have waited longest."""
         while self._waiting:
-            waiter, kind = self._waiting[0]
-            if not waiter.done():
-                place = self._limit.acquire(self._clock.monotonic(), kind)
+            waiter = self._waiting[0]
+            if not waiter.found.done():
+                place = self._limit.acquire(self._clock.monotonic(), waiter.kind)
                 if place is None:
                     return
-                waiter.set_result(place)
+                waiter.found.set_result((self, place))
             self._waiting.popleft()
 
     def _turn_over(self) -> None:
@@ -201,3 +203,65 @@ class Admission:
                     dropped=round(change.dropped, 3),
                 )
             )
+
+
+@asynccontextmanager
+async def turn_at(
+    admissions: Sequence[Admission], kind: str, patience_s: float, *, clock: Clock, alone_s: float = 0.0
+) -> AsyncIterator[Turn | None]:
+    """Wait for a turn at any of these, the best first; None where none came within the patience.
+
+    For ``alone_s`` only the best is waited for. A provider whose breaker or bucket holds a request up for
+    longer than that is left to others, while there are any.
+    """
+    until_s = clock.monotonic() + patience_s
+    left = list(admissions)
+    while left:
+        found = None
+        if len(left) > 1:
+            found = await _place(left[:1], kind, min(alone_s, until_s - clock.monotonic()))
+        found = found or await _place(left, kind, until_s - clock.monotonic())
+        if found is None:
+            break
+        admission, place = found
+        turn = None
+        try:
+            soon_s = until_s if len(left) == 1 else min(until_s, clock.monotonic() + max(alone_s, _SOON_S))
+            leave = await admission.leave_to_send(soon_s)
+            if leave is not None:
+                turn = Turn(admission, leave)
+                yield turn
+                return
+        finally:
+            if turn is None:
+                admission.give_back(place, Ending.IGNORED, 0.0)
+            else:
+                turn.left()
+                admission.give_back(place, turn.ending, turn.took_s)
+        left.remove(admission)
+    yield None
+
+
+async def _place(
+    admissions: Sequence[Admission], kind: str, patience_s: float
+) -> tuple[Admission, Place] | None:
+    if patience_s <= 0:
+        return None
+    waiter = _Waiter(kind)
+    try:
+        for admission in admissions:
+            if not waiter.found.done():
+                admission.join(waiter)
+        async with asyncio.timeout(patience_s):
+            return await waiter.found
+    except TimeoutError:
+        # It may have been given at the very last moment.
+        return waiter.result()
+    except asyncio.CancelledError:
+        found = waiter.result()
+        if found is not None:
+            found[0].give_back(found[1], Ending.IGNORED, 0.0)
+        raise
+    finally:
+        for admission in admissions:
+            admission.leave(waiter)

@@ -8,8 +8,8 @@ import msgspec
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus, SolveRecord
 
 from tidegate_solver import wire
-from tidegate_solver.profiles import ErrorKind
-from tidegate_solver.worth import FACTS
+from tidegate_solver.profiles import ErrorKind, answer_life_s
+from tidegate_solver.strength import is_of_the_request
 
 IN_DOUBT = "in_doubt"
 
@@ -24,6 +24,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     status: SolutionStatus
     message: str = ""
     token: str | None = None
+    values: dict[str, str] = {}
+    cookies: dict[str, str] = {}
     user_agent: str | None = None
     provider: str | None = None
     task_id: str | None = None
@@ -35,6 +37,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     answered_at_ms: int
 
     @property
+    def is_usable(self) -> bool:
+        """Whether there is something in it that opens the page."""
+        return self.token is not None or bool(self.values) or bool(self.cookies)
+
+    @property
     def dies_at_ms(self) -> int:
         """When the token is worth nothing any more, by the broker's clock."""
         return self.answered_at_ms + int(self.lifetime_s * 1000)
@@ -43,9 +50,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
         """Return what is worth keeping once the token is dead."""
         return msgspec.structs.replace(
             self,
-            status=SolutionStatus.FAILED if self.token is not None else self.status,
+            status=SolutionStatus.FAILED if self.is_usable else self.status,
             message=self.message or "the token was dead when it was asked for again",
             token=None,
+            values={},
+            cookies={},
             user_agent=None,
             lifetime_s=0.0,
         )
@@ -59,6 +68,8 @@ def solution(request: CaptchaRequest, answer: Answer, now_ms: int) -> CaptchaSol
         request=request,
         message=answer.message,
         token=answer.token,
+        values=answer.values,
+        cookies=answer.cookies,
         user_agent=answer.user_agent,
         provider=answer.provider,
         task_id=answer.task_id,
@@ -107,13 +118,17 @@ def in_doubt(provider: str, max_cost: float, message: str, now_ms: int) -> Answe
 def rejected(provider: str, reply: wire.Rejected, now_ms: int) -> Answer:
     """Return the answer where createTask was refused for good: nothing was spent.
 
-    A service without capacity is not the job's fault: the job is deferred, at no attempt (C4). A task that
-    the service does not take is not worth a second try anywhere.
+    A service without capacity, or an account out of order, is not the job's fault: the job is deferred, at
+    no attempt (C4). A task that the service does not take is not worth a second try anywhere.
     """
     status = {
         ErrorKind.BUSY: SolutionStatus.EXPIRED_UNBOUGHT,
+        ErrorKind.FATAL: SolutionStatus.EXPIRED_UNBOUGHT,
         ErrorKind.INPUT: SolutionStatus.UNSOLVABLE,
+        ErrorKind.UNSUPPORTED: SolutionStatus.UNSOLVABLE,
     }.get(reply.kind, SolutionStatus.FAILED)
+    if is_of_the_request(reply.code):
+        status = SolutionStatus.FAILED
     return Answer(
         status=status,
         message=f"{provider} made no task: {reply.message}",
@@ -148,22 +163,24 @@ def ended(
     came after the request's life was paid for, so it is booked, but nobody can use it.
     """
     if isinstance(result, wire.Failed):
-        lost = result.kind is ErrorKind.INPUT
+        lost = result.kind in (ErrorKind.INPUT, ErrorKind.UNSUPPORTED)
         status = SolutionStatus.UNSOLVABLE if lost else SolutionStatus.FAILED
         message, code, left_s = f"{bill.provider}: {result.message}", result.code, 0.0
     else:
-        token_left_s = FACTS[request.challenge.kind].token_life_s - uncertain_s
+        token_left_s = answer_life_s(request.challenge.kind) - uncertain_s
         left_s = min(token_left_s, request.lifetime_s - age_s)
         status, message, code = SolutionStatus.SOLVED, "", None
         if left_s <= 0:
             status, code, left_s = SolutionStatus.FAILED, "late", 0.0
             message = f"the token came {age_s:.0f} s after a request that lived {request.lifetime_s:.0f} s"
-    solved = isinstance(result, wire.Ready) and status is SolutionStatus.SOLVED
+    brought = result if isinstance(result, wire.Ready) and status is SolutionStatus.SOLVED else wire.Ready()
     return Answer(
         status=status,
         message=message,
-        token=result.token if isinstance(result, wire.Ready) and solved else None,
-        user_agent=result.user_agent if isinstance(result, wire.Ready) and solved else None,
+        token=brought.token,
+        values=brought.values,
+        cookies=brought.cookies,
+        user_agent=brought.user_agent,
         provider=bill.provider,
         task_id=bill.task_id,
         cost=bill.cost,

@@ -1,9 +1,11 @@
 """The solver's wiring: objects are built here once and handed on."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
+import msgspec
 from tidegate.captcha_records import CaptchaRequest
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.service import Service
@@ -15,14 +17,18 @@ from tidegate.process import Context
 from tidegate.topics import Topic
 
 from tidegate_solver.admission import Admission, AdmissionPolicy
+from tidegate_solver.buying import Buyer
+from tidegate_solver.catalog import choose_profile
 from tidegate_solver.events import ProviderUnverified
 from tidegate_solver.handler import Solver
 from tidegate_solver.heartbeat import Pulse
-from tidegate_solver.profiles import Profile, choose_profile
+from tidegate_solver.market import Market, MarketPolicy, Member
+from tidegate_solver.profiles import Profile
 from tidegate_solver.provider import Provider
 from tidegate_solver.purchase import Purchases
-from tidegate_solver.settings import HANDLER_DEADLINE_S, Settings, SolverSettings
+from tidegate_solver.settings import HANDLER_DEADLINE_S, ProviderSettings, Settings, SolverSettings
 from tidegate_solver.transport import Transport, http_transport
+from tidegate_solver.wire import proxies_by_id
 
 # A request whose handler failed is tried again in place: it may have been bought, and sending its job
 # round again would buy it twice. The window holds what is at the service and as much again in waiting.
@@ -35,84 +41,132 @@ PLAN = Plan(
 )
 
 
+class Seller(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider as it is set up: what is known of it, its account, and the way to it."""
+
+    profile: Profile
+    account: ProviderSettings
+    transport: Transport
+
+
 @asynccontextmanager
 async def build(context: Context[Settings]) -> AsyncIterator[Service[CaptchaRequest]]:
-    """Build the solver on a connection to its solving service."""
+    """Build the solver on a connection to each of its solving services."""
     settings = context.settings.solver
-    profile = profile_of(settings)
-    if not settings.api_key.get_secret_value():
-        raise ConfigurationError(f"TIDEGATE_SOLVER__API_KEY is empty: {profile.name} needs the account's key")
-    if not profile.verified:
-        context.emit(ProviderUnverified(provider=profile.name, note=profile.note))
-    async with (
-        http_transport(
-            profile.base_url,
-            connections=max(100, 2 * settings.concurrency),
-            connect_timeout_s=settings.connect_timeout_s,
-            read_timeout_s=settings.read_timeout_s,
-        ) as transport,
-        assemble(context, profile, transport) as service,
-    ):
-        yield service
+    async with AsyncExitStack() as connections:
+        sellers = []
+        for name, account in settings.accounts().items():
+            profile = profile_of(name, account, settings.price_file)
+            if not account.api_key.get_secret_value():
+                raise ConfigurationError(_no_key(name, settings))
+            if not profile.verified:
+                context.emit(ProviderUnverified(provider=profile.name, note=profile.note))
+            transport = await connections.enter_async_context(
+                http_transport(
+                    profile.base_url,
+                    connections=max(100, 2 * account.concurrency),
+                    connect_timeout_s=settings.connect_timeout_s,
+                    read_timeout_s=settings.read_timeout_s,
+                )
+            )
+            sellers.append(Seller(profile=profile, account=account, transport=transport))
+        async with assemble(context, sellers) as service:
+            yield service
 
 
-def profile_of(settings: SolverSettings) -> Profile:
-    """Return the chosen profile with the operator's overrides. Raises ConfigurationError."""
-    return choose_profile(
-        settings.provider,
-        base_url=settings.base_url,
-        prices=settings.prices,
-        task_types=settings.task_types,
-        extra_task_fields=settings.extra_task_fields,
-        first_delay_s=settings.poll_first_delay_s,
-        interval_s=settings.poll_interval_s,
+def profile_of(name: str, account: ProviderSettings, price_file: Path | None = None) -> Profile:
+    """Return an account's profile with the operator's overrides. Raises ConfigurationError."""
+    profile = choose_profile(
+        account.profile or name,
+        price_file=price_file,
+        base_url=account.base_url,
+        prices=account.prices,
+        task_types=account.task_types,
+        extra_task_fields=account.extra_task_fields,
+        first_delay_s=account.poll_first_delay_s,
+        interval_s=account.poll_interval_s,
+        use_proxies=account.use_proxies,
     )
+    return msgspec.structs.replace(profile, name=name)
 
 
-def walls_of(settings: SolverSettings) -> AdmissionPolicy:
-    """Return the walls before the solving service. Raises ConfigurationError."""
+def _no_key(name: str, settings: SolverSettings) -> str:
+    variable = "PROVIDERS" if settings.providers else "API_KEY"
+    return f"TIDEGATE_SOLVER__{variable}: {name} needs the api_key of its account, and it is empty"
+
+
+def walls_of(account: ProviderSettings, settings: SolverSettings) -> AdmissionPolicy:
+    """Return the walls before a solving service. Raises ConfigurationError."""
     return AdmissionPolicy(
         limit=LimitPolicy(
-            maximum=settings.concurrency, minimum=min(settings.least_concurrency, settings.concurrency)
+            maximum=account.concurrency, minimum=min(account.least_concurrency, account.concurrency)
         ),
         breaker=BreakerPolicy(failures=settings.breaker_failures, reset_s=settings.breaker_reset_s),
-        bucket=BucketPolicy(rate_per_s=settings.create_rate, burst=settings.create_burst),
+        bucket=BucketPolicy(rate_per_s=account.create_rate, burst=account.create_burst),
     )
+
+
+def market_of(context: Context[Settings], sellers: Sequence[Seller]) -> Market:
+    """Return the providers with their walls. Raises ConfigurationError."""
+    settings, clock = context.settings.solver, context.clock
+    policy = MarketPolicy(
+        route=settings.route,
+        prefer_wait_s=settings.prefer_wait_s,
+        site_failures=settings.site_failures,
+        site_reset_s=settings.site_reset_s,
+        balance_check_s=settings.balance_check_s,
+        balance_every_s=settings.balance_every_s,
+        balance_low=settings.balance_low,
+    )
+    proxies = proxies_by_id({name: url.get_secret_value() for name, url in settings.proxies.items()})
+    members = []
+    for seller in sellers:
+        provider = Provider(
+            seller.profile,
+            seller.account.api_key.get_secret_value(),
+            seller.transport,
+            time_limit_s=settings.time_limit_s,
+            clock=clock,
+            broker_clock=context.broker_clock,
+            emit=context.emit,
+            proxies=proxies,
+        )
+        walls = walls_of(seller.account, settings)
+        admission = Admission(provider.name, walls, clock=clock, emit=context.emit)
+        members.append(Member(provider, admission, policy, clock.monotonic()))
+    return Market(members, policy, clock=clock, emit=context.emit)
 
 
 @asynccontextmanager
-async def assemble(
-    context: Context[Settings], profile: Profile, transport: Transport
-) -> AsyncIterator[Solver]:
-    """Put the solver together on any transport; wait at the end for purchases that are still under way."""
+async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> AsyncIterator[Solver]:
+    """Put the solver together on any transports; wait at the end for purchases that are still under way."""
     settings = context.settings.solver
-    provider = Provider(
-        profile,
-        settings.api_key.get_secret_value(),
-        transport,
-        time_limit_s=settings.time_limit_s,
-        clock=context.clock,
-        broker_clock=context.broker_clock,
-        emit=context.emit,
-    )
-    admission = Admission(profile.name, walls_of(settings), clock=context.clock, emit=context.emit)
+    market = market_of(context, sellers)
     pulse = Pulse(context.clock, context.settings.kafka.session_timeout_s, context.membership_age_s)
     async with asyncio.TaskGroup() as owner:
         ticker = owner.create_task(pulse.run(), name="heartbeat")
+        watch = owner.create_task(market.watch(), name="accounts")
         purchases = Purchases(owner, context.sink, pulse, context.broker_clock, context.emit)
         try:
-            yield Solver(
+            buyer = Buyer(
                 settings,
-                provider,
-                admission,
+                market,
                 purchases,
-                context.reader,
                 clock=context.clock,
                 broker_clock=context.broker_clock,
                 random=context.random,
+                emit=context.emit,
+            )
+            yield Solver(
+                settings,
+                buyer,
+                purchases,
+                context.reader,
+                broker_clock=context.broker_clock,
                 emit=context.emit,
             )
         finally:
             # Also after an error: createTask may be out, and its task id belongs into the journal.
             await purchases.close(settings.connect_timeout_s + 2 * settings.read_timeout_s + 5.0)
             ticker.cancel()
+            watch.cancel()

@@ -186,3 +186,96 @@ class CreateThrottled(Event, frozen=True, kw_only=True):
 
     provider: str
     wait_s: float
+
+
+class ProviderOut(Event, frozen=True, kw_only=True):
+    """A solving service is not asked any more: a person must look at the account (an alert).
+
+    ``looks_again`` says that its balance is asked for from time to time, and brings it back.
+    """
+
+    level: ClassVar[str] = "error"
+
+    provider: str
+    code: str
+    looks_again: bool
+
+
+class ProviderPaused(Event, frozen=True, kw_only=True):
+    """A solving service asked to be left alone for a while."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    code: str
+    wait_s: float
+
+
+class ProviderBack(Event, frozen=True, kw_only=True):
+    """A solving service that was out is asked again: its account answers, with this balance in US dollars."""
+
+    provider: str
+    balance: float
+
+
+class BalanceRead(Event, frozen=True, kw_only=True):
+    """What an account has left, in US dollars; of a seller of threads, how many are free."""
+
+    level: ClassVar[str] = "debug"
+
+    provider: str
+    balance: float
+
+
+class BalanceLow(Event, frozen=True, kw_only=True):
+    """An account has little left, in US dollars."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    balance: float
+
+
+class ProviderSlump(Event, frozen=True, kw_only=True):
+    """Nothing that a solving service sold of late came to anything, at several sites; or something did again.
+
+    ``what`` is what it fails to do: ``solves``, or ``is taken`` where its answers are refused.
+    """
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    what: str
+    slumped: bool
+
+
+class SiteRefusal(Event, frozen=True, kw_only=True):
+    """A site refuses a provider's answers, so that they are not bought for it; or takes them again."""
+
+    level: ClassVar[str] = "warning"
+
+    provider: str
+    site: str
+    kind: str
+    refusing: bool
+
+
+class SiteUnsolvable(Event, frozen=True, kw_only=True):
+    """Nobody's answer opens a site, so that nothing is bought for it; or one did again (M7)."""
+
+    level: ClassVar[str] = "warning"
+
+    site: str
+    kind: str
+    unsolvable: bool
+
+
+class AnswerJudged(Event, frozen=True, kw_only=True):
+    """A site took an answer or refused it; ``reported`` says what the provider was told of it."""
+
+    request_id: str
+    provider: str
+    site: str
+    kind: str
+    accepted: bool
+    reported: str

@@ -13,12 +13,10 @@ reach of the handler's deadline.
 """
 
 import asyncio
-import random
 
-import msgspec
 from tidegate import records
-from tidegate.captcha_records import CaptchaRequest, SolutionStatus, TaskState
-from tidegate.clock import BrokerClock, Clock
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus
+from tidegate.clock import BrokerClock
 from tidegate.consume.attempt import where
 from tidegate.consume.service import Work
 from tidegate.errors import BrokerError, IllegalTransitionError
@@ -28,22 +26,15 @@ from tidegate.process import PartitionReader
 from tidegate.records import Inbound, Job
 from tidegate.topics import Topic
 
-from tidegate_solver import answers, events, wire
-from tidegate_solver.admission import Admission, Turn
+from tidegate_solver import answers, events
 from tidegate_solver.answers import Answer
+from tidegate_solver.buying import Buyer
 from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.journal_log import entry_record, restore
-from tidegate_solver.profiles import ErrorKind, KindProfile
-from tidegate_solver.provider import Provider, Task
-from tidegate_solver.purchase import Bought, Order, Purchases, TooLate, is_retryable
-from tidegate_solver.settings import HANDLER_DEADLINE_S, SolverSettings
-from tidegate_solver.strength import ending_of_harvest
-from tidegate_solver.worth import time_to_wait_s
+from tidegate_solver.purchase import Purchases
+from tidegate_solver.settings import SolverSettings
 
 _REQUEST = records.decoder(CaptchaRequest)
-
-# Kept back from the handler's deadline for what comes after the last poll.
-_ENDING_S = 30.0
 
 
 class Solver:
@@ -52,24 +43,18 @@ class Solver:
     def __init__(
         self,
         settings: SolverSettings,
-        provider: Provider,
-        admission: Admission,
+        buyer: Buyer,
         purchases: Purchases,
         reader: PartitionReader,
         *,
-        clock: Clock,
         broker_clock: BrokerClock,
-        random: random.Random,
         emit: Emit,
     ) -> None:
         self._settings = settings
-        self._provider = provider
-        self._admission = admission
+        self._buyer = buyer
         self._purchases = purchases
         self._reader = reader
-        self._clock = clock
         self._broker_clock = broker_clock
-        self._random = random
         self._emit = emit
         self._journals: dict[int, Journal] = {}
         self._leaders: dict[str, asyncio.Future[Answer | None]] = {}
@@ -129,7 +114,9 @@ class Solver:
         if known is not None and known.answer is not None:
             return (self._repeat(request, known.answer),), known.answer
         try:
-            answer = await (self._buy(work, journal) if known is None else self._redo(work, known))
+            answer = await (
+                self._buyer.buy(work, journal) if known is None else self._buyer.redo(work, known)
+            )
         except BrokerError:
             raise
         except Exception as error:  # noqa: BLE001 -- our own fault must not cost the request its answer (C2)
@@ -169,153 +156,9 @@ class Solver:
         )
         return tuple(outgoing)
 
-    async def _buy(self, work: Work[CaptchaRequest], journal: Journal) -> Answer:
-        """Buy an answer for a request that the journal does not know, or say why not."""
-        request, record = work.payload, work.record
-        provider = self._provider  # the router's place: it will choose by route, price and acceptance
-        offer = provider.offer(request.challenge.kind)
-        now_ms = self._broker_clock.now_ms()
-        if offer is None:
-            message = f"{provider.name} does not offer {request.challenge.kind.value}"
-            return answers.unbought(SolutionStatus.UNSOLVABLE, "kind_not_offered", message, now_ms)
-        if request.max_cost is not None and offer.price > request.max_cost:
-            message = f"a solve costs up to {offer.price:g} USD, the job allows {request.max_cost:g} USD"
-            return answers.unbought(SolutionStatus.REFUSED, "max_cost", message, now_ms)
-        ends_s = self._clock.monotonic() + HANDLER_DEADLINE_S - _ENDING_S - provider.time_limit_s
-        tries = 0
-        while (patience_s := self._patience_s(work, ends_s)) > 0:
-            async with self._admission.turn(request.challenge.kind, patience_s) as turn:
-                patience_s = self._patience_s(work, ends_s)
-                if turn is None or patience_s <= 0:
-                    break
-                tries += 1
-                last_try = tries > self._settings.create_retries
-                result = await self._purchases.buy(
-                    Order(
-                        request=request,
-                        partition=record.partition,
-                        journal=journal,
-                        provider=provider,
-                        offer=offer,
-                        until_ms=self._broker_clock.now_ms() + int(patience_s * 1000),
-                        last_try=last_try,
-                        turn=turn,
-                    )
-                )
-                match result:
-                    case Bought(task):
-                        return await self._harvest(work, offer, task, turn)
-                    case wire.InDoubt(message=message):
-                        return self._in_doubt(request, provider.name, offer.price, message)
-                    case TooLate():
-                        break
-            self._note_rejected(request, result, tries)
-            if last_try or not is_retryable(result):
-                return answers.rejected(provider.name, result, self._broker_clock.now_ms())
-            # Its place is free meanwhile: whoever was refused for want of capacity does not sit on some.
-            await self._clock.sleep(min(self._pause_s(tries), patience_s))
-        return answers.unbought(
-            SolutionStatus.EXPIRED_UNBOUGHT,
-            "expired",
-            f"{self._age_s(record):.0f} s old of {request.lifetime_s:.0f} s: a solve would come too late",
-            self._broker_clock.now_ms(),
-        )
-
-    async def _redo(self, work: Work[CaptchaRequest], entry: Entry) -> Answer:
-        """Settle a request that another handler began: poll on, or book it in doubt."""
-        request = work.payload
-        now_ms = self._broker_clock.now_ms()
-        if entry.state is TaskState.RESERVED or entry.task_id is None or entry.created_at_ms is None:
-            message = "a task may have been made and its id was lost"
-            return self._in_doubt(request, entry.provider, entry.max_cost, message)
-        kind = self._provider.profile.kinds.get(request.challenge.kind)
-        if entry.provider != self._provider.name or kind is None:
-            gone = wire.Failed(code="provider_gone", kind=ErrorKind.LOST, message="is no longer set up here")
-            bill = answers.Bill(
-                provider=entry.provider,
-                task_id=entry.task_id,
-                cost=entry.max_cost,
-                polls=0,
-                created_at_ms=entry.created_at_ms,
-            )
-            age_s = self._age_s(work.record)
-            return answers.ended(request, gone, bill, age_s=age_s, uncertain_s=0.0, now_ms=now_ms)
-        task = Task(
-            request_id=request.request_id,
-            kind=request.challenge.kind,
-            task_id=entry.task_id,
-            created_at_ms=entry.created_at_ms,
-            resumed=True,
-        )
-        self._emit(
-            events.TaskResumed(
-                request_id=request.request_id,
-                task_id=entry.task_id,
-                age_s=max(0.0, (now_ms - entry.created_at_ms) / 1000),
-            )
-        )
-        return await self._harvest(work, msgspec.structs.replace(kind, price=entry.max_cost), task)
-
-    async def _harvest(
-        self, work: Work[CaptchaRequest], offer: KindProfile, task: Task, turn: Turn | None = None
-    ) -> Answer:
-        """Poll a paid task to its end, whatever has become of the request, and book its cost."""
-        request = work.payload
-        harvest = await self._provider.harvest(task, offer)
-        if turn is not None:
-            turn.ending, turn.took_s = ending_of_harvest(harvest), harvest.took_s
-        cost = self._provider.cost_of(harvest.result, offer.price)
-        if cost > offer.price:
-            self._emit(
-                events.CostAboveReservation(
-                    request_id=request.request_id,
-                    provider=self._provider.name,
-                    reserved=offer.price,
-                    cost=cost,
-                )
-            )
-        bill = answers.Bill(
-            provider=self._provider.name,
-            task_id=task.task_id,
-            cost=cost,
-            polls=harvest.polls,
-            created_at_ms=task.created_at_ms,
-        )
-        return answers.ended(
-            request,
-            harvest.result,
-            bill,
-            age_s=self._age_s(work.record),
-            uncertain_s=harvest.uncertain_s,
-            now_ms=self._broker_clock.now_ms(),
-        )
-
-    def _patience_s(self, work: Work[CaptchaRequest], ends_s: float) -> float:
-        """Return how long a request may wait until it is bought; not above 0: it is too late (C4)."""
-        request = work.payload
-        worth_s = time_to_wait_s(
-            age_s=self._age_s(work.record),
-            usual_s=self._provider.usual_s(request.challenge.kind),
-            margin_s=self._settings.submit_margin_s,
-            lifetime_s=min(request.lifetime_s, self._settings.journal_keep_s),
-        )
-        return min(worth_s, ends_s - self._clock.monotonic())
-
     def _age_s(self, record: Inbound) -> float:
         """Return seconds since the broker took the record, by the broker's clock (T1)."""
         return max(0.0, (self._broker_clock.now_ms() - record.timestamp_ms) / 1000)
-
-    def _pause_s(self, tries: int) -> float:
-        wait_s = self._settings.create_retry_wait_s * 2.0 ** (tries - 1)
-        return wait_s + self._random.uniform(0, wait_s / 4)
-
-    def _in_doubt(self, request: CaptchaRequest, provider: str, max_cost: float, message: str) -> Answer:
-        self._emit(
-            events.SpentInDoubt(
-                request_id=request.request_id, provider=provider, cost=max_cost, message=message
-            )
-        )
-        return answers.in_doubt(provider, max_cost, message, self._broker_clock.now_ms())
 
     def _faulted(self, entry: Entry | None, error: Exception) -> Answer:
         return Answer(
@@ -337,18 +180,6 @@ class Solver:
         solution = answers.solution(request, answer, self._broker_clock.now_ms())
         return Outgoing(
             topic=Topic.CAPTCHA_SOLUTIONS, site=request.state.site, value=records.encode(solution)
-        )
-
-    def _note_rejected(self, request: CaptchaRequest, reply: wire.Rejected, tries: int) -> None:
-        self._emit(
-            events.CreateRejected(
-                request_id=request.request_id,
-                provider=self._provider.name,
-                code=reply.code,
-                error_kind=reply.kind,
-                message=reply.message,
-                tries=tries,
-            )
         )
 
     def _trim(self, partition: int, journal: Journal) -> None:

@@ -132,7 +132,7 @@ class Journal:
         self._open.pop(request_id, None)
         self._answered[request_id] = entry
         self._answered.move_to_end(request_id)
-        if entry.answer is not None and entry.answer.token is not None:
+        if entry.answer is not None and entry.answer.is_usable:
             self._alive[request_id] = entry.answer.dies_at_ms
             self._alive.move_to_end(request_id)
 

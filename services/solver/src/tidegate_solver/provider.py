@@ -1,9 +1,10 @@
 """One solving service: creates tasks, asks after them, and tells what became of the money.
 
-Later work puts several of these behind a router; the walls before each one are in ``admission``.
+Several of these stand behind the ``market``; the walls before each one are in ``admission``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 from tidegate.captcha_records import CaptchaRequest
@@ -12,13 +13,22 @@ from tidegate.events import Emit
 from tidegate.records import ChallengeKind
 
 from tidegate_solver import wire
+from tidegate_solver.createtask import CreateTask
 from tidegate_solver.events import ErrorCodeUnknown, PollTroubled
+from tidegate_solver.inphp import InPhp
 from tidegate_solver.polling import PollPlan
-from tidegate_solver.profiles import ErrorKind, KindProfile, Profile
+from tidegate_solver.profiles import ErrorKind, Family, KindProfile, Profile, Window
 from tidegate_solver.transport import NoAnswerError, NotSentError, Transport
-from tidegate_solver.worth import FACTS, SolveTimes
+from tidegate_solver.worth import USUAL_S, SolveTimes
 
 _BUSY_PAUSE_S = 5.0
+_FAMILIES: Mapping[Family, Callable[[Profile, str], wire.Family]] = {
+    Family.CREATE_TASK: CreateTask,
+    Family.IN_PHP: InPhp,
+}
+
+
+Refusal = TypeVar("Refusal", wire.Rejected, wire.Failed)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +57,10 @@ class Harvest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider:
-    """A profile, its account's key and a transport."""
+    """A profile, its account's key and a transport.
+
+    ``time_limit_s`` takes the place of the profile's limits; ``proxies`` are the fetcher's, by their id.
+    """
 
     def __init__(
         self,
@@ -55,47 +68,81 @@ class Provider:
         key: str,
         transport: Transport,
         *,
-        time_limit_s: float,
+        time_limit_s: float | None,
         clock: Clock,
         broker_clock: BrokerClock,
         emit: Emit,
+        proxies: Mapping[str, wire.Proxy] | None = None,
     ) -> None:
         self.profile = profile
         self.name = profile.name
-        self.time_limit_s = time_limit_s
+        self._time_limit_s = time_limit_s
         self._key = key
         self._transport = transport
+        self._wire = _FAMILIES[profile.family](profile, key)
         self._clock = clock
         self._broker_clock = broker_clock
         self._emit = emit
-        self._times = {kind: SolveTimes(facts.usual_s) for kind, facts in FACTS.items()}
+        self._proxies = proxies or {}
+        self._times = {kind: SolveTimes(usual_s) for kind, usual_s in USUAL_S.items()}
 
     def offer(self, kind: ChallengeKind) -> KindProfile | None:
         """Return how a kind is asked for and at what price, None where it is not sold here."""
         return self.profile.offer(kind)
 
+    def proxy_of(self, request: CaptchaRequest) -> wire.Proxy | None:
+        """Return the proxy that the request's page was fetched through, if this service can use it."""
+        proxy = self._proxies.get(request.identity.proxy_id or "")
+        return proxy if proxy is not None and proxy.suits(self.profile) else None
+
+    def time_limit_s(self, kind: KindProfile) -> float:
+        """Return the longest life of a task of that kind, counted from its creation."""
+        return self.profile.rhythm(kind).time_limit_s if self._time_limit_s is None else self._time_limit_s
+
     def usual_s(self, kind: ChallengeKind) -> float:
         """Return the time within which 95 % of solves of that kind end."""
-        return min(self._times[kind].p95_s(self._clock.monotonic()), self.time_limit_s)
+        usual_s = self._times[kind].p95_s(self._clock.monotonic())
+        offer = self.profile.kinds.get(kind)
+        return usual_s if offer is None else min(usual_s, self.time_limit_s(offer))
 
     async def create(self, request: CaptchaRequest, kind: KindProfile) -> wire.CreateReply:
-        """Send createTask once and say what its answer proves. Never raises for the service's trouble."""
-        body = wire.create_body(self.profile, kind, self._key, request.challenge)
+        """Make a task once and say what the answer proves. Never raises for the service's trouble."""
+        call = self._wire.create(kind, request, self.proxy_of(request))
         try:
-            status, reply = await self._transport.post(wire.CREATE, body)
+            status, reply = await self._transport.send(call)
         except NotSentError as error:
             return wire.Rejected(code=error.code, kind=ErrorKind.BUSY, message=str(error))
         except NoAnswerError as error:
             return wire.InDoubt(message=f"createTask was sent and got {error}")
-        result = wire.read_create(self.profile, kind, status, reply)
-        match result:
-            case wire.Rejected():
-                self._note_unknown(result)
-                return msgspec.structs.replace(
-                    result, code=self._scrub(result.code), message=self._scrub(result.message)
-                )
-            case _:
-                return result
+        result = self._wire.read_create(kind, status, reply)
+        return self._clean(result) if isinstance(result, wire.Rejected) else result
+
+    async def balance(self) -> wire.BalanceReply:
+        """Ask what the account has left. Never raises for the service's trouble."""
+        try:
+            status, reply = await self._transport.send(self._wire.balance())
+        except (NotSentError, NoAnswerError) as error:
+            return wire.InDoubt(message=str(error))
+        result = self._wire.read_balance(status, reply)
+        return self._clean(result) if isinstance(result, wire.Rejected) else result
+
+    def takes_reports(self, kind: ChallengeKind, *, good: bool) -> bool:
+        """Say whether the vendor wants this word on a token of that kind."""
+        return self.profile.reports.call_for(kind, good=good) is not None
+
+    async def report(
+        self, task_id: str, kind: ChallengeKind, *, good: bool
+    ) -> wire.Rejected | wire.InDoubt | None:
+        """Give a word on a token, once; None where it was taken. Never raises for the service's trouble."""
+        call = self._wire.report(task_id, kind, good=good)
+        if call is None:
+            return None
+        try:
+            status, reply = await self._transport.send(call)
+        except (NotSentError, NoAnswerError) as error:
+            return wire.InDoubt(message=str(error))
+        result = self._wire.read_report(status, reply)
+        return self._clean(result) if isinstance(result, wire.Rejected) else result
 
     async def harvest(self, task: Task, kind: KindProfile) -> Harvest:
         """Poll a task until it ends, its time limit passes or the vendor's cap is met.
@@ -103,7 +150,7 @@ class Provider:
         All counts from the task's creation (M5). A resumed task whose time is over is asked after once
         more: its answer may still lie there, and it is paid for.
         """
-        plan = self.profile.poll_plan(kind, self.time_limit_s)
+        plan = self.profile.poll_plan(kind, self._time_limit_s)
         if task.ready is not None:
             return Harvest(result=task.ready, polls=0)
         age_s = max(0.0, (self._broker_clock.now_ms() - task.created_at_ms) / 1000)
@@ -111,7 +158,7 @@ class Provider:
         polls = plan.made_by(age_s) if task.resumed else 0
         # Where the last process stood in its rhythm is not known: as if it had polled just now.
         last_s = age_s if task.resumed and polls else None
-        once_more = task.resumed
+        once_more = task.resumed and not self._is_gone(age_s)
         troubled = False
         while True:
             due_s = plan.next_after(last_s)
@@ -148,22 +195,17 @@ class Provider:
         return Harvest(result=failed, polls=polls, took_s=now_s - created_s, troubled=troubled)
 
     async def _poll(self, task: Task, kind: KindProfile) -> wire.ResultReply:
-        body = wire.result_body(self.profile, self._key, task.task_id)
+        call = self._wire.result(task.task_id)
         try:
-            status, reply = await self._transport.post(wire.RESULT, body)
+            status, reply = await self._transport.send(call)
         except (NotSentError, NoAnswerError) as error:
             result: wire.ResultReply = wire.Pending(trouble=str(error))
         else:
-            result = wire.read_result(self.profile, kind, status, reply)
+            result = self._wire.read_result(kind, status, reply)
         if isinstance(result, wire.Pending) and result.trouble is not None:
             trouble = self._scrub(result.trouble)
             self._emit(PollTroubled(request_id=task.request_id, provider=self.name, trouble=trouble))
-        if isinstance(result, wire.Failed):
-            self._note_unknown(result)
-            return msgspec.structs.replace(
-                result, code=self._scrub(result.code), message=self._scrub(result.message)
-            )
-        return result
+        return self._clean(result) if isinstance(result, wire.Failed) else result
 
     def cost_of(self, result: wire.Ready | wire.Failed, kind_price: float) -> float:
         """Return what a task that was made is booked at, in US dollars.
@@ -172,14 +214,21 @@ class Provider:
         """
         if result.cost is not None:
             return result.cost
-        if isinstance(result, wire.Failed) and result.code in self.profile.uncharged_failures:
+        if isinstance(result, wire.Failed) and self.profile.is_uncharged(result.code):
             return 0.0
         return kind_price
 
-    def _note_unknown(self, result: wire.Rejected | wire.Failed) -> None:
+    def _is_gone(self, age_s: float) -> bool:
+        """Say whether the vendor has certainly thrown a result of that age away."""
+        window_s = self.profile.result_window_s
+        return 0 < window_s < age_s and self.profile.result_window_from is Window.CREATED
+
+    def _clean(self, result: Refusal) -> Refusal:
+        """Take the account's key out of a refusal, and report a code that nobody listed."""
+        code, message = self._scrub(result.code), self._scrub(result.message)
         if result.kind is ErrorKind.UNKNOWN:
-            code, message = self._scrub(result.code), self._scrub(result.message)
             self._emit(ErrorCodeUnknown(provider=self.name, code=code, message=message))
+        return msgspec.structs.replace(result, code=code, message=message)
 
     def _scrub(self, text: str) -> str:
         """Take the account's key out of a text that the service wrote."""

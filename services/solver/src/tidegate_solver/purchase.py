@@ -9,7 +9,7 @@ The budget ledger's reservation belongs before the journal's here, its void and 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -25,7 +25,7 @@ from tidegate_solver.events import PurchaseOrphaned, StallNoticed
 from tidegate_solver.heartbeat import Pulse
 from tidegate_solver.journal import Journal
 from tidegate_solver.journal_log import entry_record
-from tidegate_solver.profiles import ErrorKind, KindProfile
+from tidegate_solver.profiles import KindProfile
 from tidegate_solver.provider import Provider, Task
 from tidegate_solver.strength import ending_of_create, is_away
 
@@ -46,7 +46,8 @@ Result: TypeAlias = Bought | wire.Rejected | wire.InDoubt | TooLate
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is bought for whom. ``partition`` is the request's, ``until_ms`` the last moment to buy.
 
-    ``turn`` is the leave to send createTask; the purchase ends it.
+    ``turn`` is the leave to send createTask; the purchase ends it. ``goes_on`` says whether the request would
+    be bought elsewhere or again after a refusal.
     """
 
     request: CaptchaRequest
@@ -55,7 +56,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     offer: KindProfile
     until_ms: int
-    last_try: bool
+    goes_on: Callable[[wire.Rejected], bool]
     turn: Turn
 
 
@@ -195,8 +196,8 @@ class Purchases:
                         ready=reply.ready,
                     )
                 )
-            case wire.Rejected() if not order.last_try and not running.is_abandoned() and is_retryable(reply):
-                # Nothing was spent and there will be a wait: a crash in it must not count as spent.
+            case wire.Rejected() if not running.is_abandoned() and order.goes_on(reply):
+                # Nothing was spent and there will be another try: a crash before it must not count as spent.
                 order.journal.void(request_id)
                 await self._write(order, request_id)
         return reply
@@ -204,8 +205,3 @@ class Purchases:
     async def _write(self, order: Order, request_id: str) -> None:
         entry = order.journal.get(request_id)
         await self._sink.send(entry_record(order.request.state.site, order.partition, request_id, entry))
-
-
-def is_retryable(rejected: wire.Rejected) -> bool:
-    """Say whether createTask may be tried again for the same request: nothing else is worth a wait."""
-    return rejected.kind in (ErrorKind.BUSY, ErrorKind.RETRY)

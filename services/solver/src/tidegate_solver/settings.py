@@ -1,10 +1,11 @@
-"""Settings of the solver: which solving service, at what price, how patiently."""
+"""Settings of the solver: which solving services, at what price, how patiently."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr
-from tidegate.records import ChallengeKind
+from tidegate.records import ChallengeKind, Route
 from tidegate.settings import Section
 from tidegate.settings import Settings as SharedSettings
 
@@ -26,10 +27,12 @@ def _from_json(value: Any) -> Any:
 Price = Annotated[float, Field(ge=0, le=100)]
 
 
-class SolverSettings(Section):
-    """What the solver buys from whom. Times in seconds, prices in US dollars for one solve."""
+class ProviderSettings(Section):
+    """One account at a solving service. Times in seconds, prices in US dollars for one solve."""
 
-    provider: str = Field("ucaptcha", description="Profile of the solving service, from providers.toml.")
+    profile: str | None = Field(
+        None, description="Row of the providers' table; empty takes the name under which this is configured."
+    )
     api_key: SecretStr = Field(SecretStr(""), description="Key of the account at the solving service.")
     base_url: str | None = Field(
         None,
@@ -52,6 +55,89 @@ class SolverSettings(Section):
     create_burst: float = Field(
         100.0, ge=1, le=10_000, description="createTask calls at once after a pause, at most."
     )
+    poll_first_delay_s: float | None = Field(
+        None, ge=0, le=60, description="Instead of the profile's wait before the first poll; for simulations."
+    )
+    poll_interval_s: float | None = Field(
+        None, ge=0.05, le=60, description="Instead of the profile's wait between polls; for simulations."
+    )
+    prices: Annotated[dict[ChallengeKind, Price], BeforeValidator(_from_json)] = Field(
+        {}, description='Prices instead of the price file\'s, as JSON: {"recaptcha_v2": 0.003}.'
+    )
+    task_types: Annotated[dict[ChallengeKind, str], BeforeValidator(_from_json)] = Field(
+        {},
+        description="Task types by kind instead of the profile's, as JSON; an empty text takes a kind out.",
+    )
+    extra_task_fields: Annotated[dict[str, Any], BeforeValidator(_from_json)] = Field(
+        {}, description="Put into every task as they are, as JSON; a router's preset, for example."
+    )
+
+    use_proxies: bool = Field(
+        default=False,
+        description="Solve through the fetcher's proxy also what does not need it; at most services dearer.",
+    )
+
+
+class SolverSettings(ProviderSettings):
+    """What the solver buys from whom. Times in seconds, prices in US dollars for one solve."""
+
+    provider: str = Field(
+        "ucaptcha",
+        description="Name of the solving service, where there is one only: a profile's, as a rule.",
+    )
+    providers: Annotated[dict[str, ProviderSettings], BeforeValidator(_from_json)] = Field(
+        {},
+        description="Several accounts, as JSON by name; each with the fields that the single one has: "
+        '{"capsolver": {"api_key": "…"}, "2captcha": {"api_key": "…", "concurrency": 20}}. '
+        "It takes the place of the single one's variables; a file with it is best (_FILE).",
+    )
+    price_file: Path | None = Field(
+        None,
+        description="TOML file of prices over the shipped ones: as_of, and for each provider source and usd.",
+    )
+    route: Route = Field(
+        Route.CHEAPEST,
+        description="What the router looks for where a job does not say: cheapest, fastest or reliable.",
+    )
+    prefer_wait_s: float = Field(
+        5.0,
+        ge=0,
+        le=300,
+        description="How long a request waits for room at the best provider before it takes any; not where "
+        "the fastest is wanted.",
+    )
+    proxies: Annotated[dict[str, SecretStr], BeforeValidator(_from_json)] = Field(
+        {},
+        description="The fetcher's proxies by their id, as JSON: URLs, for the kinds whose answer is bound "
+        "to the address.",
+    )
+    reports: bool = Field(
+        default=True,
+        description="Tell the providers which of their tokens a site took and which it refused.",
+    )
+    site_failures: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Tokens of one provider, for one site and kind, refused in a row, after which it is not "
+        "asked for them for a while. Twice as many bad endings in a row, whoever's, and the site counts as "
+        "one that nobody can solve.",
+    )
+    site_reset_s: float = Field(
+        600.0, ge=1, le=86_400, description="Time until one more is bought there to find out."
+    )
+    balance_check_s: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="Time between two looks at the account of a provider that is out of service.",
+    )
+    balance_every_s: float = Field(
+        600.0, ge=1, le=86_400, description="Time between two looks at the account of one that is in service."
+    )
+    balance_low: float = Field(
+        1.0, ge=0, description="Balance in US dollars below which a warning is given, once for each fall."
+    )
     breaker_failures: int = Field(
         5,
         ge=1,
@@ -62,8 +148,12 @@ class SolverSettings(Section):
     breaker_reset_s: float = Field(
         30.0, ge=0.1, le=3600, description="Time until one request finds out whether the service is back."
     )
-    time_limit_s: float = Field(
-        120.0, ge=1, le=600, description="Longest life of one task, counted from its creation."
+    time_limit_s: float | None = Field(
+        None,
+        ge=1,
+        le=600,
+        description="Longest life of one task, counted from its creation, instead of the profiles' own, "
+        "which go by kind.",
     )
     submit_margin_s: float = Field(
         10.0, ge=0, le=300, description="Time kept back for the fetcher to hand the token in."
@@ -74,25 +164,9 @@ class SolverSettings(Section):
     create_retry_wait_s: float = Field(
         5.0, ge=0.01, le=300, description="Wait before such a try, doubled each time; vendors ask for 5 s."
     )
-    poll_first_delay_s: float | None = Field(
-        None, ge=0, le=60, description="Instead of the profile's wait before the first poll; for simulations."
-    )
-    poll_interval_s: float | None = Field(
-        None, ge=0.05, le=60, description="Instead of the profile's wait between polls; for simulations."
-    )
     connect_timeout_s: float = Field(10.0, gt=0, le=60, description="Time to get a connection.")
     read_timeout_s: float = Field(
         30.0, gt=0, le=60, description="Silence of the service after which a reply is given up."
-    )
-    prices: Annotated[dict[ChallengeKind, Price], BeforeValidator(_from_json)] = Field(
-        {}, description='Prices instead of the profile\'s, as JSON: {"recaptcha_v2": 0.003}.'
-    )
-    task_types: Annotated[dict[ChallengeKind, str], BeforeValidator(_from_json)] = Field(
-        {},
-        description="Task types by kind instead of the profile's, as JSON; an empty text takes a kind out.",
-    )
-    extra_task_fields: Annotated[dict[str, Any], BeforeValidator(_from_json)] = Field(
-        {}, description="Put into every task as they are, as JSON; a router's preset, for example."
     )
     journal_keep_s: float = Field(
         # As long as requests themselves are kept: a solver that was away for days must still find what it
@@ -107,6 +181,10 @@ class SolverSettings(Section):
     journal_entries: int = Field(
         10_000, ge=100, le=5_000_000, description="Answered requests remembered per partition, at most."
     )
+
+    def accounts(self) -> dict[str, ProviderSettings]:
+        """Return every account by its provider's name: the several, or else the single one."""
+        return self.providers or {self.provider: self}
 
 
 class Settings(SharedSettings):

@@ -15,6 +15,11 @@ from tidegate_solver.transport import NOT_SENT
 _OF_THE_REQUEST = frozenset({"http_400", "http_413", "http_414", "http_422"})
 
 
+def is_of_the_request(code: str) -> bool:
+    """Say whether a refusal is about what the request holds, and not about the account or this address."""
+    return code in _OF_THE_REQUEST
+
+
 def is_away(reply: wire.CreateReply) -> bool:
     """Say whether a reply to createTask shows a service that is of no use to anybody here.
 
@@ -27,7 +32,7 @@ def is_away(reply: wire.CreateReply) -> bool:
         case wire.InDoubt():
             return True
         case wire.Rejected(code=code, kind=kind):
-            return code == NOT_SENT or (kind is ErrorKind.FATAL and code not in _OF_THE_REQUEST)
+            return code == NOT_SENT or (kind is ErrorKind.FATAL and not is_of_the_request(code))
 
 
 def ending_of_create(reply: wire.CreateReply) -> Ending:

@@ -4,12 +4,14 @@ The port tells apart what money needs told apart (M3): a request that was certai
 may have been. Nothing is ever sent a second time by itself.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 from tidegate.errors import SolverError
+
+from tidegate_solver.wire import Call
 
 _LONGEST_REPLY = 1 << 20
 
@@ -25,9 +27,9 @@ class NoAnswerError(SolverError):
 
 
 class Transport(Protocol):
-    """Posts JSON to a solving service."""
+    """Sends calls to a solving service."""
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+    async def send(self, call: Call) -> tuple[int, bytes]:
         """Return the HTTP status and the body. Raises NotSentError or NoAnswerError, nothing else."""
         ...
 
@@ -39,11 +41,16 @@ class HttpTransport:
         self._session = session
         self._base_url = base_url
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
-        """Post once. Redirects are not followed: the key in the body is for this address only."""
+    async def send(self, call: Call) -> tuple[int, bytes]:
+        """Send once. Redirects are not followed: the key in the call is for this address only."""
         try:
-            async with self._session.post(
-                self._base_url + path, json=body, allow_redirects=False
+            async with self._session.request(
+                "GET" if call.query is not None else "POST",
+                self._base_url + call.path,
+                json=call.json,
+                data=call.form,
+                params=call.query,
+                allow_redirects=False,
             ) as response:
                 return response.status, await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:

@@ -6,22 +6,23 @@ the time that a solve usually takes and a margin to hand the token in fit into i
 
 from collections import deque
 
-import msgspec
 from tidegate.records import ChallengeKind
 
-
-class KindFacts(msgspec.Struct, frozen=True):
-    """``usual_s``: 95 % of solves take less, until it is measured. ``token_life_s``: a token's life."""
-
-    usual_s: float
-    token_life_s: float
-
-
-# Token lives by the makers' documentation (hCaptcha's is second-hand); solve times by the vendors'.
-FACTS: dict[ChallengeKind, KindFacts] = {
-    ChallengeKind.RECAPTCHA_V2: KindFacts(45.0, 120.0),
-    ChallengeKind.HCAPTCHA: KindFacts(45.0, 120.0),
-    ChallengeKind.TURNSTILE: KindFacts(25.0, 300.0),
+# 95 % of solves take less, until it is measured; by what vendors and their clients allow for.
+USUAL_S: dict[ChallengeKind, float] = {
+    ChallengeKind.RECAPTCHA_V2: 45.0,
+    ChallengeKind.RECAPTCHA_V2_ENTERPRISE: 45.0,
+    ChallengeKind.RECAPTCHA_V3: 30.0,
+    ChallengeKind.RECAPTCHA_V3_ENTERPRISE: 30.0,
+    ChallengeKind.HCAPTCHA: 45.0,
+    ChallengeKind.TURNSTILE: 25.0,
+    ChallengeKind.CLOUDFLARE_CHALLENGE: 30.0,
+    ChallengeKind.GEETEST_V3: 30.0,
+    ChallengeKind.GEETEST_V4: 30.0,
+    ChallengeKind.FUNCAPTCHA: 30.0,
+    ChallengeKind.AWS_WAF: 30.0,
+    ChallengeKind.DATADOME: 30.0,
+    ChallengeKind.IMAGE: 15.0,
 }
 
 

@@ -1,0 +1,114 @@
+"""Which provider a request goes to, and what follows a refusal. Pure; the formulas are in docs/solving.md.
+
+What: the candidates are ordered by the job's objective: what a page that opens costs, how long it takes, or
+how likely it is. Whoever sold this job a solve before comes last: the others are asked for a second opinion.
+Why so: price and latency of a task say nothing where the answer is then refused; dividing by the chance that
+a task opens the page makes the three objectives comparable, and a provider that fails gets dearer and slower
+by itself.
+Rejected: weights between price and time that a user would have to guess, and a random choice for exploring;
+assumptions that are favourable and evidence that fades do the same, and can be reproduced.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+from tidegate.records import Route
+
+from tidegate_solver.profiles import ErrorKind
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that could be asked. ``price`` in US dollars for a task, ``seconds`` until it ends.
+
+    ``sold_before`` is how many solves of the kind it has sold to this job already.
+    """
+
+    name: str
+    price: float
+    charges_failures: bool
+    solve_rate: float
+    acceptance: float
+    seconds: float
+    sold_before: int = 0
+
+    @property
+    def opens(self) -> float:
+        """The chance that one task opens the page."""
+        return self.solve_rate * self.acceptance
+
+    @property
+    def cost_to_open(self) -> float:
+        """US dollars until the page opens, over as many tasks as that takes."""
+        charged = 1.0 if self.charges_failures else self.solve_rate
+        return self.price * charged / self.opens
+
+    @property
+    def seconds_to_open(self) -> float:
+        """Seconds until the page opens, over as many tasks as that takes."""
+        return self.seconds / self.opens
+
+
+def rank(candidates: Iterable[Candidate], route: Route) -> list[str]:
+    """Return the names, the best first; equal ones by cost, then time, then name."""
+
+    def key(candidate: Candidate) -> tuple[float | str, ...]:
+        objective = {
+            Route.CHEAPEST: candidate.cost_to_open,
+            Route.FASTEST: candidate.seconds_to_open,
+            Route.RELIABLE: -candidate.opens,
+        }[route]
+        rest = (candidate.cost_to_open, candidate.seconds_to_open, candidate.name)
+        return (candidate.sold_before, objective, *rest)
+
+    return [candidate.name for candidate in sorted(candidates, key=key)]
+
+
+class Next(StrEnum):
+    """What follows a refusal: another provider at once, all of them again after a pause, or the end."""
+
+    OTHER = "other"
+    AGAIN = "again"
+    END = "end"
+
+
+class Visit:
+    """One request's way through the providers: who refused, and how many rounds it has left.
+
+    Who has no room or asks to try again is asked again in the next round; who is out of order, or does not
+    do this kind of thing, is not. What is wrong with the request itself ends the visit: the next provider
+    would only be bothered with it, or take money for it.
+    """
+
+    def __init__(self, retries: int) -> None:
+        self._rounds_left = retries
+        self._busy: set[str] = set()
+        self._gone: set[str] = set()
+        self.tries = 0
+
+    def excludes(self, name: str) -> bool:
+        """Say whether a provider is not to be asked now."""
+        return name in self._busy or name in self._gone
+
+    def next_after(self, refused: ErrorKind, *, others: bool) -> Next:
+        """Say what would follow a refusal of that class; ``others``: somebody else could be asked."""
+        if refused in (ErrorKind.BUSY, ErrorKind.RETRY):
+            if others:
+                return Next.OTHER
+            return Next.AGAIN if self._rounds_left > 0 else Next.END
+        if refused in (ErrorKind.FATAL, ErrorKind.UNKNOWN, ErrorKind.UNSUPPORTED):
+            return Next.OTHER if others else Next.END
+        return Next.END
+
+    def refused(self, name: str, refused: ErrorKind, *, others: bool) -> Next:
+        """Take note of a refusal and say what follows."""
+        self.tries += 1
+        following = self.next_after(refused, others=others)
+        if refused in (ErrorKind.BUSY, ErrorKind.RETRY):
+            self._busy.add(name)
+        else:
+            self._gone.add(name)
+        if following is Next.AGAIN:
+            self._rounds_left -= 1
+            self._busy.clear()
+        return following
