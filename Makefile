@@ -65,9 +65,10 @@ test-containers: $(STAMP) ## The same on images of Kafka and ClickHouse (needs a
 	TEST_CONTAINERS=required $(BIN)/pytest -m containers tests/containers
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated pages anew: JSON Schemas and the configuration reference
+docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration and telemetry
 	$(BIN)/python -m tidegate.schemas docs/schemas
 	$(BIN)/python tools/configuration_docs.py
+	$(BIN)/python tools/telemetry_docs.py
 
 # What the brief campaign of `make test-kafka` does, for longer: SEED= MINUTES= NODES=1|3 PER_SECOND=.
 MINUTES ?= 1

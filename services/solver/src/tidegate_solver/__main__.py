@@ -5,7 +5,8 @@ import sys
 from tidegate.process import main
 
 from tidegate_solver.app import PLAN, build
+from tidegate_solver.metrics import METRICS
 from tidegate_solver.settings import Settings
 
 if __name__ == "__main__":
-    sys.exit(main("solver", Settings, PLAN, build))
+    sys.exit(main("solver", Settings, PLAN, build, METRICS))

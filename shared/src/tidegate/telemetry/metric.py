@@ -25,6 +25,7 @@ class Kind(StrEnum):
 
 
 LABELS: dict[str, str] = {
+    "accepted": "whether a site took an answer",
     "bound": "a local bound: `window` or `window_bytes`",
     "error_class": "why a try failed: a class of the retry table",
     "kind": "kind of challenge",
