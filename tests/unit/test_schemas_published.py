@@ -34,6 +34,7 @@ from tidegate.records import (
     UrlJob,
     encode,
 )
+from tidegate.runs import RunRecord, RunState
 
 ORIGIN = Origin(topic="urls", partition=3, offset=41, timestamp_ms=1_700_000_000_000)
 STATE = JobState(
@@ -104,6 +105,16 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             elapsed_ms=37,
             metadata=msgspec.Raw(b'{"customer":7}'),
         )
+    ],
+    "run-record": [
+        RunRecord(run="spring"),
+        RunRecord(
+            run="spring",
+            state=RunState.PAUSED,
+            budget=25_000_000,
+            deadline_s=86_400.0,
+            created_at_ms=1_700_000_000_000,
+        ),
     ],
     "solve-record": [
         SolveRecord(

@@ -207,7 +207,7 @@ async def _create(
         [
             NewTopic(
                 kafka.prefix + spec.topic,
-                partitions,
+                partitions if spec.site_keyed else 1,
                 kafka.replication,
                 topic_configs=spec.config(min_insync_replicas=kafka.min_insync_replicas),
             )

@@ -14,6 +14,7 @@ import msgspec
 
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolveRecord, TaskRecord
 from tidegate.records import VERSION, DeadMeta, JobState, PageMeta, UrlJob
+from tidegate.runs import RunRecord
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

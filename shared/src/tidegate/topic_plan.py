@@ -72,8 +72,9 @@ def differences(spec: TopicSpec, found: FoundTopic, kafka: KafkaSettings) -> tup
     A setting that the broker does not name counts as different: what cannot be seen is not relied on.
     """
     result = []
-    if found.partitions != kafka.partitions:
-        result.append(_difference("partitions", found.partitions, kafka.partitions))
+    partitions = kafka.partitions if spec.site_keyed else 1
+    if found.partitions != partitions:
+        result.append(_difference("partitions", found.partitions, partitions))
     if found.replication < kafka.replication:
         result.append(_difference("replication", found.replication, kafka.replication))
     for setting, wanted in spec.config(min_insync_replicas=kafka.min_insync_replicas).items():

@@ -58,9 +58,10 @@ DELAYS: dict[Topic, float] = {
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a topic is made. Sizes in bytes, times in milliseconds.
+    """How a topic is made. Sizes in bytes, times in milliseconds; a retention of -1 is for ever.
 
-    ``site_keyed`` topics have equal partition counts, checked at start (S2).
+    ``site_keyed`` topics have equal partition counts, checked at start (S2). The others have one partition:
+    whoever reads them needs all of them, in one order.
     """
 
     topic: Topic
@@ -109,6 +110,20 @@ def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
             compacted=True,
             segment_bytes=16 * _MIB,
             segment_ms=600_000,
+        ),
+        # Kept for ever: a reserve that has gone is money that may be spent again, and a quiet installation
+        # takes months to its next snapshot. A million solves are about 0.6 GB.
+        TopicSpec(topic=Topic.BUDGET, max_message_bytes=small, retention_ms=-1, site_keyed=False),
+        TopicSpec(
+            topic=Topic.BUDGET_SNAPSHOTS,
+            max_message_bytes=captcha,
+            retention_ms=-1,
+            compacted=True,
+            site_keyed=False,
+            segment_bytes=16 * _MIB,
+        ),
+        TopicSpec(
+            topic=Topic.RUNS, max_message_bytes=small, retention_ms=-1, compacted=True, site_keyed=False
         ),
         TopicSpec(topic=Topic.PAGES, max_message_bytes=dead, retention_ms=keep),
         TopicSpec(topic=Topic.SOLVES, max_message_bytes=small, retention_ms=keep),

@@ -1,0 +1,1 @@
+"""The budget's ledger: its records, the state machine that reads them, and snapshots of it."""
