@@ -25,6 +25,7 @@ PUBLISHED: dict[str, type[msgspec.Struct]] = {
     "dead-meta": DeadMeta,
     "job-state": JobState,
     "page-meta": PageMeta,
+    "run-record": RunRecord,
     "solve-record": SolveRecord,
     "task-record": TaskRecord,
     "url-job": UrlJob,
