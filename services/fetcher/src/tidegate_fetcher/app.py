@@ -1,5 +1,6 @@
 """The fetcher's wiring: objects are built here once and handed on."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,7 @@ from tidegate_fetcher.policy import HostRules, Policy
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.site_limits import SiteLimits
 from tidegate_fetcher.tasks import Task
+from tidegate_fetcher.walls import Walls
 
 HANDLER_DEADLINE_S = 120.0
 PLAN = Plan(
@@ -51,7 +53,9 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         read_timeout_s=settings.read_timeout_s,
         proxies_kept=settings.proxies_kept,
     )
-    async with connections:
+    walls = Walls(settings.walls(), context.backlog, context.clock, context.emit)
+    async with connections, asyncio.TaskGroup() as owner:
+        reading = owner.create_task(walls.run(), name="walls")
         yield Fetcher(
             client=HttpClient(
                 connections,
@@ -77,6 +81,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 retries=PLAN.retries,
             ),
             writer=PageWriter(settings.zstd_level),
+            walls=walls,
             broker_clock=context.broker_clock,
             partitions=context.partitions,
             user_agent=settings.user_agent,
@@ -84,6 +89,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             submit_margin_s=settings.submit_margin_s,
             emit=context.emit,
         )
+        reading.cancel()
 
 
 def _check(settings: FetcherSettings) -> None:

@@ -98,6 +98,11 @@ class Challenges:
         )
         return Done((Outgoing(topic=Topic.CAPTCHA_REQUESTS, site=state.site, value=encode(request)),))
 
+    def shed(self, state: JobState, response: Response) -> Dead:
+        """Return the end of a job whose request the solver would come to too late, or not at all."""
+        sentence = "It met a challenge while more of them wait than can be solved, and others matter more."
+        return self._dead(state, Reason.SHED, sentence, response)
+
     def unsolved(self, work: Work[Task], job: UrlJob, solution: CaptchaSolution) -> Outcome:
         """Return what becomes of a job whose challenge the solver did not open."""
         state = work.job.state

@@ -8,8 +8,8 @@ from tidegate.events import Event
 class FetchDone(Event, frozen=True):
     """The one line of a job's fetch: where, how it ended, and what it cost.
 
-    ``outcome`` is ``page``, ``challenge``, ``forwarded``, or the class of a failure. ``place`` is scheme,
-    host and path. Sizes in bytes, before and after decoding.
+    ``outcome`` is ``page``, ``challenge``, ``forwarded``, ``held`` (put aside), or the class of a failure.
+    ``place`` is scheme, host and path. Sizes in bytes, before and after decoding.
     """
 
     run: str
@@ -33,3 +33,74 @@ class UnknownFieldIgnored(Event, frozen=True):
 
     field: str
     example_id: str
+
+
+class LagRead(Event, frozen=True):
+    """How far those downstream are behind, and what share of its window a class of sites may use for it.
+
+    ``records`` wait on the topic; ``wait_s`` is how long a new one is expected to, None where that is not
+    known or has no end; nothing was taken for ``still_s``. Shares are 0 to 1, over all topics.
+    """
+
+    level: ClassVar[str] = "debug"
+
+    topic: str
+    records: int
+    wait_s: float | None
+    still_s: float
+    share_clean: float
+    share_prone: float
+
+
+class LagUnknown(Event, frozen=True):
+    """The lag of a topic cannot be read; until it can, what is sent counts as if nothing were taken."""
+
+    level: ClassVar[str] = "warning"
+
+    topic: str
+    error: str
+
+
+class LagKnown(Event, frozen=True):
+    """The lag is read again; it was not for ``seconds``."""
+
+    topic: str
+    seconds: float
+
+
+class GateChanged(Event, frozen=True):
+    """The gate for a class of sites is ``open``, ``partly`` open or ``shut`` now, by the load of a topic."""
+
+    site_class: str
+    before: str
+    state: str
+    share: float
+    topic: str
+    records: int
+    wait_s: float | None
+
+
+class SheddingChanged(Event, frozen=True):
+    """What is shed of jobs that meet a challenge: 0 nothing, 1 low priority, 2 normal, too."""
+
+    level: ClassVar[str] = "warning"
+
+    what: int
+    records: int
+    wait_s: float | None
+
+
+class SiteProne(Event, frozen=True):
+    """A site counts as prone to challenges from now on: it is held first."""
+
+    level: ClassVar[str] = "debug"
+
+    site: str
+
+
+class SiteCleared(Event, frozen=True):
+    """A site answers without challenges again."""
+
+    level: ClassVar[str] = "debug"
+
+    site: str

@@ -1,7 +1,8 @@
 """The fetcher's logic: what becomes of a job, and of a solution that comes back.
 
-A job: send it where it belongs, judge it, wait for its site's turn, ask, look for a challenge, and say how
-it ended. A solution: never wait (C3), hand the token in through the page's own form, look again.
+A job: send it where it belongs, judge it, put it aside while its site is held, wait for its site's turn,
+ask, look for a challenge, and say how it ended. A solution: never wait (C3), hand the token in through the
+page's own form, look again.
 Every record that leaves carries the whole job (C1).
 """
 
@@ -12,7 +13,7 @@ from tidegate.events import Emit
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import Inbound, UrlJob, job_headers
 from tidegate.sites import partition_of
-from tidegate.topics import LANES, Topic
+from tidegate.topics import HELD, LANES, Topic
 from yarl import URL
 
 from tidegate_fetcher import classify, requests, tasks
@@ -25,8 +26,10 @@ from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.site_limits import Later
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
+from tidegate_fetcher.walls import Walls
 
 _INTAKE = frozenset(LANES.values())
+_HELD = frozenset(HELD.values())
 _REMEMBERED_FIELDS = 100
 # Answers to a token's form that refuse the token rather than show a page.
 _TOKEN_REFUSED = frozenset({400, 401, 403, 406, 409, 422})
@@ -43,6 +46,7 @@ class Fetcher:
         detector: Detector,
         challenges: Challenges,
         writer: PageWriter,
+        walls: Walls,
         broker_clock: BrokerClock,
         partitions: int,
         user_agent: str,
@@ -55,6 +59,7 @@ class Fetcher:
         self._detector = detector
         self._challenges = challenges
         self._writer = writer
+        self.valve = walls
         self._broker_clock = broker_clock
         self._partitions = partitions
         self._user_agent = user_agent
@@ -82,6 +87,8 @@ class Fetcher:
         if late is not None:
             outcome: Outcome = late
             response = None
+        elif (aside := self._put_aside(work)) is not None:
+            outcome, response = aside, None
         elif isinstance(task, FetchTask):
             outcome, response = await self._fetch(work, task)
         else:
@@ -108,6 +115,21 @@ class Fetcher:
         if lane == record.topic and record.partition == partition_of(state.site.encode(), self._partitions):
             return None
         return Done((Outgoing(topic=lane, site=state.site, value=record.value, headers=job_headers(state)),))
+
+    def _put_aside(self, work: Work[Task]) -> Done | None:
+        """Put a job of a held site onto its lane's held topic; None where it may go on. No attempt counts.
+
+        What comes from there has its turn: the valve let it through.
+        """
+        state = work.job.state
+        if not isinstance(work.payload, FetchTask) or work.record.topic in _HELD:
+            return None
+        if not self.valve.holds(state.site):
+            return None
+        job = Outgoing(
+            topic=HELD[state.lane], site=state.site, value=work.job.original, headers=job_headers(state)
+        )
+        return Done((job,))
 
     def _late(self, work: Work[Task], job: UrlJob) -> Dead | None:
         """Judge the job's deadline by the broker's clock (T1)."""
@@ -202,13 +224,29 @@ class Fetcher:
         challenge = self._detect(response)
         if challenge is not None:
             user_agent = request.headers.get("User-Agent", self._user_agent)
-            return self._challenges.met(
+            met = self._challenges.met(
                 work, job, challenge, response, user_agent, resumed=resumed, now_ms=now_ms
             )
+            return self._unless_shed(work, met, response, resumed=resumed)
         failed = classify.failure(response, job.max_retries, work.job.state)
         if failed is not None:
             return failed
+        if not resumed:
+            self.valve.answered(work.job.state.site, challenged=False)
+        self.valve.sent(Topic.PAGES)
         return Done((self._writer.page(work.job, job, response, url, fetched_at_ms=now_ms),))
+
+    def _unless_shed(self, work: Work[Task], met: Outcome, response: Response, *, resumed: bool) -> Outcome:
+        """Return what becomes of a job that met a challenge, unless its request is one too many."""
+        if not isinstance(met, Done):
+            return met
+        state = work.job.state
+        if not resumed:
+            self.valve.answered(state.site, challenged=True)
+        if self.valve.sheds(state.lane):
+            return self._challenges.shed(state, response)
+        self.valve.sent(Topic.CAPTCHA_REQUESTS)
+        return met
 
     def _detect(self, response: Response) -> Challenge | None:
         return self._detector.detect(
@@ -276,6 +314,8 @@ def _name(outcome: Outcome) -> str:
     match outcome:
         case Done(outgoing=(Outgoing(topic=Topic.PAGES),)):
             return "page"
+        case Done(outgoing=(Outgoing(topic=topic),)) if topic in _HELD:
+            return "held"
         case Done():
             return "challenge"
         case Defer():

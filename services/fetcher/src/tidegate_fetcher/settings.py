@@ -9,12 +9,13 @@ from typing import Any
 
 import tidegate.settings
 from pydantic import Field, ValidationInfo, field_validator
-from tidegate.settings import Section
+
+from tidegate_fetcher.wall_settings import WallSettings
 
 DEFAULT_USER_AGENT = "Tidegate/0.1 (+mailto:contact-not-set@example.invalid)"
 
 
-class FetcherSettings(Section):
+class FetcherSettings(WallSettings):
     """How pages are fetched, and what is refused."""
 
     user_agent: str = Field(
