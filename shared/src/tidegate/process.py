@@ -17,7 +17,6 @@ import uvloop
 from tidegate.backlog import Backlog, KafkaBacklog, NoBacklog
 from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
 from tidegate.consume.attempt import where
-from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import mend_connections
 from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
@@ -133,7 +132,6 @@ def main(
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry: Telemetry) -> None:
     emit = telemetry.emit
     mend_connections()
-    mend_batches()
     plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix)
     clock = SystemClock()
     broker_clock = BrokerClock(clock)

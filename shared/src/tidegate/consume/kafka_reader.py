@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError
 
+from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import close_quietly
 from tidegate.consume.kafka_record import inbound
 from tidegate.errors import BrokerError
@@ -43,6 +44,9 @@ class KafkaReader:
                 # first offset + 1 as the end, and the rest of that batch must not be missed.
                 for record in batches.get(where, ()):
                     yield inbound(topic, record)
+        except UnicodeDecodeError as error:
+            mend_batches()
+            raise BrokerError(f"{topic}[{partition}] must be read again: {error!r}") from error
         except KafkaError as error:
             raise BrokerError(f"{topic}[{partition}] cannot be read: {error!r}") from error
         finally:

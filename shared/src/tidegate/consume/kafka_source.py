@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
+from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.kafka_record import inbound
 from tidegate.consume.offsets import Commit, TopicPartition
@@ -67,6 +68,8 @@ class KafkaSource:
             isolation_level="read_committed",
         )
         self._failure: BaseException | None = None
+        # The next offset to hand out of each partition.
+        self._next: dict[KafkaPartition, int] = {}
         self._assignments = 0
         self._joining_at = self._member_at = -math.inf
 
@@ -120,11 +123,18 @@ class KafkaSource:
         except NoOffsetForPartitionError:
             # The fetcher ran ahead of the explicit start position; the next poll has it.
             return []
+        except UnicodeDecodeError:
+            mend_batches()
+            self._go_back(wanted)
+            return []
         except (KafkaError, IllegalStateError) as error:
+            self._go_back(wanted)
             raise BrokerError(repr(error)) from error
         if begun != self._assignments:
             self._put_back(batches)
             return []
+        for partition, records in batches.items():
+            self._next[partition] = records[-1].offset + 1
         return [
             inbound(self._logical[record.topic], record) for records in batches.values() for record in records
         ]
@@ -141,6 +151,17 @@ class KafkaSource:
             # Where it is not ours any more there is no position, and nothing to go back to.
             with contextlib.suppress(IllegalStateError):
                 self._consumer.seek(partition, records[0].offset)
+
+    def _go_back(self, partitions: Iterable[KafkaPartition]) -> None:
+        """Go back to what was not handed out: the poll failed.
+
+        getmany() takes from one partition after the other and moves their positions; where a batch of one
+        cannot be read, what it had taken from the others is in nobody's hands, and a commit would pass it.
+        """
+        for partition in partitions:
+            if partition in self._next:
+                with contextlib.suppress(IllegalStateError):
+                    self._consumer.seek(partition, self._next[partition])
 
     async def _lost(self, error: OffsetOutOfRangeError) -> OffsetsLostError:
         positions: dict[KafkaPartition, int] = error.args[0]
@@ -198,6 +219,7 @@ class KafkaSource:
         for partition in wanted:
             self._consumer.seek(partition, 0)
         positions, fresh = await self._positions(wanted)
+        self._next = {partition: position.offset for partition, position in positions.items()}
         for partition, position in positions.items():
             self._consumer.seek(partition, position.offset)
         if fresh:
