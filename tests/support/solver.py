@@ -73,6 +73,8 @@ class FakeVendor:
         if fault in ("html", "server_error"):
             return (502 if fault == "html" else 500), b"<html><body>Bad gateway</body></html>"
         self.bodies.append((path, sent))
+        if path == "/feedbackTask" or path.startswith("/report"):
+            return 200, msgspec.json.encode({"errorId": 0, "status": "success"})
         if path == "/getBalance":
             return 200, msgspec.json.encode({"errorId": 0, "balance": self.balance})
         if fault.startswith("ERROR_"):

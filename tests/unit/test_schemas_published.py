@@ -17,6 +17,7 @@ from tidegate.captcha_records import (
     Cookie,
     Identity,
     SolutionStatus,
+    SolutionVerdict,
     SolveRecord,
     TaskRecord,
     TaskState,
@@ -115,6 +116,17 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             deadline_s=86_400.0,
             created_at_ms=1_700_000_000_000,
         ),
+    ],
+    "solution-verdict": [
+        SolutionVerdict(
+            request_id="r1",
+            site="example.org",
+            kind=ChallengeKind.TURNSTILE,
+            provider="capsolver",
+            task_id="9",
+            accepted=True,
+            solved_at_ms=1,
+        )
     ],
     "solve-record": [
         SolveRecord(

@@ -32,7 +32,7 @@ from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
 from tidegate.topics import Topic
 from tidegate_solver import events
 from tidegate_solver.app import assemble
-from tidegate_solver.handler import Solver
+from tidegate_solver.handler import Payload, Solver
 
 _TASK = decoder(TaskRecord)
 TOKEN_KINDS = [kind for kind, row in profile().kinds.items() if row.token and not row.needs_proxy]
@@ -48,13 +48,13 @@ class Bench:
         self.sink = sink
         self.events: list[Event] = []
 
-    def put(self, request: CaptchaRequest) -> Work[CaptchaRequest]:
+    def put(self, request: CaptchaRequest) -> Work[Payload]:
         """Produce a request and decode it as the runtime would."""
         ack = self.broker.append(request_record(request))
         log = self.broker.logs[TopicPartition(Topic.CAPTCHA_REQUESTS, PARTITION)]
         return self.solver.decode(log[ack.offset])
 
-    async def handle(self, work: Work[CaptchaRequest]) -> tuple[Outgoing, ...]:
+    async def handle(self, work: Work[Payload]) -> tuple[Outgoing, ...]:
         """Handle and produce, as the runtime would; return what was produced."""
         outcome = await self.solver.handle(work)
         assert isinstance(outcome, Done)

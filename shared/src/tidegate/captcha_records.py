@@ -115,6 +115,22 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     lifetime_s: float = 0.0
 
 
+class SolutionVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a site took an answer, on ``captcha-verdicts``; keyed by request id, on the site's partition.
+
+    ``solved_at_ms`` is the append time of the solution (T1). Not custody: a lost one costs a report.
+    """
+
+    version: int = VERSION
+    request_id: str
+    site: str
+    kind: ChallengeKind
+    provider: str
+    task_id: str
+    accepted: bool
+    solved_at_ms: int
+
+
 class SolveRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one request cost, for the ``solves`` table. Times in epoch milliseconds, broker clock."""
 

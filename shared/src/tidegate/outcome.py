@@ -83,7 +83,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     ``after_s`` is the least wait in seconds (a Retry-After); None leaves it to the class's back-off.
     ``max_retries`` is the job's own cap, None where it has none. ``state`` replaces the job's state
-    where the handler learnt something that the next try needs.
+    where the handler learnt something that the next try needs. ``besides`` are further records, produced
+    first.
     """
 
     error_class: ErrorClass
@@ -93,6 +94,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     last_status: int | None = None
     final_url: str | None = None
     state: "JobState | None" = None
+    besides: tuple[Outgoing, ...] = ()
 
 
 class Defer(msgspec.Struct, frozen=True, kw_only=True):

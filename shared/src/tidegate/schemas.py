@@ -12,7 +12,13 @@ from typing import Any
 
 import msgspec
 
-from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolveRecord, TaskRecord
+from tidegate.captcha_records import (
+    CaptchaRequest,
+    CaptchaSolution,
+    SolutionVerdict,
+    SolveRecord,
+    TaskRecord,
+)
 from tidegate.records import VERSION, DeadMeta, JobState, PageMeta, UrlJob
 from tidegate.runs import RunRecord
 
@@ -26,6 +32,7 @@ PUBLISHED: dict[str, type[msgspec.Struct]] = {
     "job-state": JobState,
     "page-meta": PageMeta,
     "run-record": RunRecord,
+    "solution-verdict": SolutionVerdict,
     "solve-record": SolveRecord,
     "task-record": TaskRecord,
     "url-job": UrlJob,

@@ -28,6 +28,7 @@ class Topic(StrEnum):
     CAPTCHA_REQUESTS = "captcha-requests"
     CAPTCHA_SOLUTIONS = "captcha-solutions"
     CAPTCHA_TASKS = "captcha-tasks"
+    CAPTCHA_VERDICTS = "captcha-verdicts"
     BUDGET = "budget"
     BUDGET_SNAPSHOTS = "budget-snapshots"
     RUNS = "runs"
@@ -106,6 +107,7 @@ def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
         *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in (*HELD.values(), *DELAYS)),
         TopicSpec(topic=Topic.CAPTCHA_REQUESTS, max_message_bytes=captcha, retention_ms=keep),
         TopicSpec(topic=Topic.CAPTCHA_SOLUTIONS, max_message_bytes=captcha, retention_ms=keep),
+        TopicSpec(topic=Topic.CAPTCHA_VERDICTS, max_message_bytes=small, retention_ms=keep),
         TopicSpec(
             topic=Topic.CAPTCHA_TASKS,
             max_message_bytes=captcha,

@@ -26,6 +26,7 @@ from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.site_limits import Later
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
+from tidegate_fetcher.verdicts import with_verdict
 from tidegate_fetcher.walls import Walls
 
 _INTAKE = frozenset(LANES.values())
@@ -94,6 +95,8 @@ class Fetcher:
         else:
             outcome, response = await self._resume(work, task)
         self._tell(work, _name(outcome), response)
+        if isinstance(task, ResumeTask):
+            return with_verdict(outcome, response, task.solution, work.record)
         return outcome
 
     async def prepare(self, partition: int) -> None:

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from tidegate.captcha_records import CaptchaRequest
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.service import Service
 from tidegate.errors import ConfigurationError
@@ -20,7 +19,7 @@ from tidegate_solver.admission import Admission, AdmissionPolicy
 from tidegate_solver.buying import Buyer
 from tidegate_solver.catalog import choose_profile
 from tidegate_solver.events import ProviderUnverified
-from tidegate_solver.handler import Solver
+from tidegate_solver.handler import Payload, Solver
 from tidegate_solver.heartbeat import Pulse
 from tidegate_solver.market import Market, MarketPolicy, Member
 from tidegate_solver.profiles import Profile
@@ -28,6 +27,7 @@ from tidegate_solver.provider import Provider
 from tidegate_solver.purchase import Purchases
 from tidegate_solver.settings import HANDLER_DEADLINE_S, ProviderSettings, Settings, SolverSettings
 from tidegate_solver.transport import Transport, http_transport
+from tidegate_solver.verdicts import Verdicts
 from tidegate_solver.wire import proxies_by_id
 
 # A request whose handler failed is tried again in place: it may have been bought, and sending its job
@@ -35,6 +35,8 @@ from tidegate_solver.wire import proxies_by_id
 PLAN = Plan(
     group="solver",
     topics=(Topic.CAPTCHA_REQUESTS,),
+    # A verdict waits for no purchase: providers want to hear of it within a minute.
+    reserved=(Topic.CAPTCHA_VERDICTS,),
     window=256,
     deadline_s=HANDLER_DEADLINE_S,
     fault=Fault.HOLD,
@@ -50,7 +52,7 @@ class Seller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def build(context: Context[Settings]) -> AsyncIterator[Service[CaptchaRequest]]:
+async def build(context: Context[Settings]) -> AsyncIterator[Service[Payload]]:
     """Build the solver on a connection to each of its solving services."""
     settings = context.settings.solver
     async with AsyncExitStack() as connections:
@@ -160,6 +162,7 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             yield Solver(
                 settings,
                 buyer,
+                Verdicts(market, context.broker_clock, context.emit, reports=settings.reports),
                 purchases,
                 context.reader,
                 broker_clock=context.broker_clock,

@@ -13,9 +13,10 @@ reach of the handler's deadline.
 """
 
 import asyncio
+from typing import TypeAlias
 
 from tidegate import records
-from tidegate.captcha_records import CaptchaRequest, SolutionStatus
+from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolutionVerdict
 from tidegate.clock import BrokerClock
 from tidegate.consume.attempt import where
 from tidegate.consume.service import Work
@@ -23,7 +24,7 @@ from tidegate.errors import BrokerError, IllegalTransitionError
 from tidegate.events import Emit
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.process import PartitionReader
-from tidegate.records import Inbound, Job
+from tidegate.records import Inbound, Job, stray_job
 from tidegate.topics import Topic
 
 from tidegate_solver import answers, events
@@ -33,6 +34,9 @@ from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.journal_log import entry_record, restore
 from tidegate_solver.purchase import Purchases
 from tidegate_solver.settings import SolverSettings
+from tidegate_solver.verdicts import Verdicts, decode_verdict
+
+Payload: TypeAlias = CaptchaRequest | SolutionVerdict
 
 _REQUEST = records.decoder(CaptchaRequest)
 
@@ -44,6 +48,7 @@ class Solver:
         self,
         settings: SolverSettings,
         buyer: Buyer,
+        verdicts: Verdicts,
         purchases: Purchases,
         reader: PartitionReader,
         *,
@@ -52,6 +57,7 @@ class Solver:
     ) -> None:
         self._settings = settings
         self._buyer = buyer
+        self._verdicts = verdicts
         self._purchases = purchases
         self._reader = reader
         self._broker_clock = broker_clock
@@ -59,8 +65,11 @@ class Solver:
         self._journals: dict[int, Journal] = {}
         self._leaders: dict[str, asyncio.Future[Answer | None]] = {}
 
-    def decode(self, record: Inbound) -> Work[CaptchaRequest]:
-        """Read a request. Raises RecordError where it is none."""
+    def decode(self, record: Inbound) -> Work[Payload]:
+        """Read a request, or a verdict on an answer. Raises RecordError where it is neither."""
+        if record.topic == Topic.CAPTCHA_VERDICTS:
+            verdict = decode_verdict(record)
+            return Work(record, stray_job(record, verdict.site), verdict)
         request = records.decode(_REQUEST, record.value, "a captcha request")
         return Work(record, Job(request.original, request.state), request)
 
@@ -85,7 +94,16 @@ class Solver:
         """Forget a partition's journal: its next owner goes on with the log."""
         self._journals.pop(partition, None)
 
-    async def handle(self, work: Work[CaptchaRequest]) -> Outcome:
+    async def handle(self, work: Work[Payload]) -> Outcome:
+        """Answer a request, or take note of a verdict."""
+        match work.payload:
+            case SolutionVerdict() as verdict:
+                await self._verdicts.take(verdict)
+                return Done()
+            case CaptchaRequest() as request:
+                return await self._answer(Work(work.record, work.job, request))
+
+    async def _answer(self, work: Work[CaptchaRequest]) -> Outcome:
         """Answer a request. A second record with an id that is in flight gets the first one's answer."""
         request = work.payload
         while (leader := self._leaders.get(request.request_id)) is not None:

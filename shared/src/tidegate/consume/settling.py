@@ -33,7 +33,8 @@ def settle(job: Job, outcome: Outcome, plan: Plan, now_ms: int) -> Settlement:
         case Done():
             return Settlement(outcome.outgoing)
         case Retry():
-            return _retry(job, outcome, plan, now_ms)
+            settlement = _retry(job, outcome, plan, now_ms)
+            return Settlement((*outcome.besides, *settlement.outgoing), settlement.event)
         case Defer():
             return _defer(job, outcome, plan, now_ms)
         case Dead():
