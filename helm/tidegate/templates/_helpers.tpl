@@ -1,0 +1,152 @@
+{{- define "tidegate.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "tidegate.labels" -}}
+app.kubernetes.io/name: tidegate
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "tidegate.selector" -}}
+app.kubernetes.io/name: tidegate
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .service }}
+{{- end -}}
+
+{{- define "tidegate.image" -}}
+{{- $tag := .root.Values.image.tag | default .root.Chart.AppVersion -}}
+{{- printf "%s/%s%s%s" .root.Values.image.repository .service (ternary "@" ":" (hasPrefix "sha256:" $tag)) $tag -}}
+{{- end -}}
+
+{{/* Restricted pod security. */}}
+{{- define "tidegate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "tidegate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Plain settings, as variables. Secrets are files. */}}
+{{- define "tidegate.environment" -}}
+{{- $values := .root.Values -}}
+- {name: TIDEGATE_KAFKA__BOOTSTRAP, value: {{ $values.kafka.bootstrap | quote }}}
+- {name: TIDEGATE_KAFKA__PREFIX, value: {{ $values.kafka.prefix | quote }}}
+- {name: TIDEGATE_KAFKA__PARTITIONS, value: {{ $values.kafka.partitions | quote }}}
+- {name: TIDEGATE_KAFKA__REPLICATION, value: {{ $values.kafka.replication | quote }}}
+- {name: TIDEGATE_KAFKA__MIN_INSYNC_REPLICAS, value: {{ $values.kafka.minInsyncReplicas | quote }}}
+- {name: TIDEGATE_KAFKA__OUTAGE_DAYS, value: {{ $values.kafka.outageDays | quote }}}
+- {name: TIDEGATE_KAFKA__SECURITY_PROTOCOL, value: {{ $values.kafka.securityProtocol }}}
+{{- $keys := $values.kafka.secretKeys }}
+{{- if hasPrefix "SASL" $values.kafka.securityProtocol }}
+- {name: TIDEGATE_KAFKA__SASL_MECHANISM, value: {{ $values.kafka.saslMechanism }}}
+- name: TIDEGATE_KAFKA__USER
+  valueFrom: {secretKeyRef: {name: {{ $values.kafka.existingSecret }}, key: {{ $keys.user }}}}
+- {name: TIDEGATE_KAFKA__PASSWORD_FILE, value: /run/secrets/kafka/password}
+{{- end }}
+{{- if hasSuffix "SSL" $values.kafka.securityProtocol }}
+{{- if $keys.ca }}
+- {name: TIDEGATE_KAFKA__CA_FILE, value: /run/secrets/kafka/ca.crt}
+{{- end }}
+{{- if $keys.certificate }}
+- {name: TIDEGATE_KAFKA__CERT_FILE, value: /run/secrets/kafka/tls.crt}
+- {name: TIDEGATE_KAFKA__KEY_FILE, value: /run/secrets/kafka/tls.key}
+{{- end }}
+{{- end }}
+{{- if has .service (list "storer" "cli") }}
+- {name: TIDEGATE_CLICKHOUSE__URL, value: {{ $values.clickhouse.url | quote }}}
+- {name: TIDEGATE_CLICKHOUSE__USER, value: {{ $values.clickhouse.user | quote }}}
+- {name: TIDEGATE_CLICKHOUSE__DATABASE, value: {{ $values.clickhouse.database | quote }}}
+{{- if $values.clickhouse.cluster }}
+- {name: TIDEGATE_CLICKHOUSE__CLUSTER, value: {{ $values.clickhouse.cluster | quote }}}
+{{- end }}
+{{- if $values.clickhouse.existingSecret }}
+- {name: TIDEGATE_CLICKHOUSE__PASSWORD_FILE, value: /run/secrets/clickhouse/password}
+{{- end }}
+{{- end }}
+{{- if eq .service "solver" }}
+- {name: TIDEGATE_SOLVER__API_KEY_FILE, value: /run/secrets/solver/api-key}
+{{- end }}
+- {name: TIDEGATE_TELEMETRY__LOG_LEVEL, value: {{ $values.telemetry.logLevel }}}
+- {name: TIDEGATE_TELEMETRY__TRACE_RATIO, value: {{ $values.telemetry.traceRatio | quote }}}
+- {name: TIDEGATE_TELEMETRY__METRICS, value: {{ $values.telemetry.metrics | quote }}}
+{{- if $values.telemetry.otlpEndpoint }}
+- {name: TIDEGATE_TELEMETRY__OTLP_ENDPOINT, value: {{ $values.telemetry.otlpEndpoint | quote }}}
+{{- end }}
+- {name: TIDEGATE_RUNTIME__DRAIN_DEADLINE_S, value: {{ $values.drainSeconds | quote }}}
+{{- range $key, $value := $values.settings }}
+- {name: {{ printf "TIDEGATE_%s" ($key | upper) }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- with get $values.services .service }}
+{{- $service := $.service }}
+{{- range $key, $value := .settings }}
+- {name: {{ printf "TIDEGATE_%s__%s" ($service | upper) ($key | upper) }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- with .extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Secrets as files, which the services read anew when they change. */}}
+{{- define "tidegate.secretVolumes" -}}
+{{- $values := .root.Values -}}
+{{- $keys := $values.kafka.secretKeys -}}
+- name: tmp
+  emptyDir: {sizeLimit: 256Mi}
+{{- if ne $values.kafka.securityProtocol "PLAINTEXT" }}
+- name: kafka-secret
+  secret:
+    secretName: {{ $values.kafka.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- if hasPrefix "SASL" $values.kafka.securityProtocol }}
+      - {key: {{ $keys.password }}, path: password}
+      {{- end }}
+      {{- if $keys.ca }}
+      - {key: {{ $keys.ca }}, path: ca.crt}
+      {{- end }}
+      {{- if $keys.certificate }}
+      - {key: {{ $keys.certificate }}, path: tls.crt}
+      - {key: {{ $keys.key }}, path: tls.key}
+      {{- end }}
+{{- end }}
+{{- if and (has .service (list "storer" "cli")) $values.clickhouse.existingSecret }}
+- name: clickhouse-secret
+  secret:
+    secretName: {{ $values.clickhouse.existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ $values.clickhouse.passwordKey }}, path: password}]
+{{- end }}
+{{- if eq .service "solver" }}
+- name: solver-secret
+  secret:
+    secretName: {{ $values.services.solver.existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ $values.services.solver.apiKeyKey }}, path: api-key}]
+{{- end }}
+{{- end -}}
+
+{{- define "tidegate.secretMounts" -}}
+{{- $values := .root.Values -}}
+- {name: tmp, mountPath: /tmp}
+{{- if ne $values.kafka.securityProtocol "PLAINTEXT" }}
+- {name: kafka-secret, mountPath: /run/secrets/kafka, readOnly: true}
+{{- end }}
+{{- if and (has .service (list "storer" "cli")) $values.clickhouse.existingSecret }}
+- {name: clickhouse-secret, mountPath: /run/secrets/clickhouse, readOnly: true}
+{{- end }}
+{{- if eq .service "solver" }}
+- {name: solver-secret, mountPath: /run/secrets/solver, readOnly: true}
+{{- end }}
+{{- end -}}
