@@ -2,7 +2,7 @@
 
 What: per site the answers of late and the challenges among them, both fading with time. A site is prone from
 a share of challenges on, and until it is well below. A first challenge of a site that is not known makes it
-prone; twenty pages without one clear it.
+prone; some forty pages without one clear it.
 Why so: what is not asked for any more, because it is held, cannot prove itself. So what is known fades, and
 a site that was silent for long begins anew, by a job of its own that is not held.
 """
