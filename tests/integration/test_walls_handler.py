@@ -25,10 +25,10 @@ async def guarded(request: web.Request) -> web.StreamResponse:
 
 
 def lag(service: Fetcher, requests: int) -> None:
-    """Say how many captcha requests wait."""
-    now = service.valve._clock.monotonic()
-    service.valve._observe(Topic.CAPTCHA_REQUESTS, Load(records=requests))
-    assert service.valve._clock.monotonic() >= now
+    """Say how many captcha requests wait, until the next reading."""
+    watch = service.valve._watches[Topic.CAPTCHA_REQUESTS]
+    watch.read = Load(records=requests)
+    service.valve._observe(Topic.CAPTCHA_REQUESTS, watch.load)
 
 
 def put_aside(outcome: Outcome) -> Outgoing:
@@ -42,7 +42,7 @@ def put_aside(outcome: Outcome) -> Outgoing:
 async def test_a_job_of_a_held_site_is_put_aside_whole_and_goes_on_from_there() -> None:
     """Onto its own lane's held topic, at no attempt; what comes from there is fetched, whatever the gate."""
     told: list[Event] = []
-    async with site(guarded) as base, fetcher(solve_hosts=("*",), events=told) as service:
+    async with site(guarded) as base, fetcher(solve_hosts=("*",), gate_read_s=30, events=told) as service:
         request_of(await run(service, job(f"{base}/page", id="first")))
         value = job(f"{base}/page", id="j", priority="low")
         lag(service, 1000)
@@ -60,7 +60,11 @@ async def test_a_job_of_a_held_site_is_put_aside_whole_and_goes_on_from_there() 
 
 async def test_a_clean_site_goes_on_while_prone_ones_are_held() -> None:
     """Nobody has seen a challenge of it."""
-    async with site(guarded) as prone, site(guarded) as clean, fetcher(solve_hosts=("*",)) as service:
+    async with (
+        site(guarded) as prone,
+        site(guarded) as clean,
+        fetcher(solve_hosts=("*",), gate_read_s=30) as service,
+    ):
         request_of(await run(service, job(f"{prone}/page")))
         lag(service, 1000)
         assert page_of(await run(service, job(f"{clean}/free"))).body == PAGE
@@ -69,7 +73,7 @@ async def test_a_clean_site_goes_on_while_prone_ones_are_held() -> None:
 
 async def test_a_retry_of_a_held_site_is_put_aside_too() -> None:
     """Intake is scaled with its retries."""
-    async with site(guarded) as base, fetcher(solve_hosts=("*",)) as service:
+    async with site(guarded) as base, fetcher(solve_hosts=("*",), gate_read_s=30) as service:
         request = request_of(await run(service, job(f"{base}/page", id="j")))
         lag(service, 1000)
         retried = await run(
@@ -80,7 +84,7 @@ async def test_a_retry_of_a_held_site_is_put_aside_too() -> None:
 
 async def test_a_solution_is_never_held() -> None:
     """With the gate shut for everything its job is resumed (C3)."""
-    async with site(guarded) as base, fetcher(solve_hosts=("*",)) as service:
+    async with site(guarded) as base, fetcher(solve_hosts=("*",), gate_read_s=30) as service:
         request = request_of(await run(service, job(f"{base}/page", id="j")))
         lag(service, 1_000_000)
         outcome = await run(service, solution(request), topic=Topic.CAPTCHA_SOLUTIONS)
@@ -90,7 +94,7 @@ async def test_a_solution_is_never_held() -> None:
 
 async def test_what_meets_a_challenge_is_shed_by_priority() -> None:
     """Low above the first mark, normal above the second, high never; a page is never shed."""
-    async with site(guarded) as base, fetcher(solve_hosts=("*",)) as service:
+    async with site(guarded) as base, fetcher(solve_hosts=("*",), gate_read_s=30) as service:
         ended = []
         for requests in (2001, 5001):
             lag(service, requests)
