@@ -95,6 +95,7 @@ async def test_a_solution_is_never_held() -> None:
 async def test_what_meets_a_challenge_is_shed_by_priority() -> None:
     """Low above the first mark, normal above the second, high never; a page is never shed."""
     async with site(guarded) as base, fetcher(solve_hosts=("*",), gate_read_s=30) as service:
+        page_of(await run(service, job(f"{base}/free")))
         ended = []
         for requests in (2001, 5001):
             lag(service, requests)
