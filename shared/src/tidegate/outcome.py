@@ -55,6 +55,7 @@ class Reason(StrEnum):
     ROW_REFUSED = "row_refused"
     HANDLER_FAILED = "handler_failed"
     HANDLER_TIMED_OUT = "handler_timed_out"
+    CRASHED_THE_SERVICE = "crashed_the_service"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):

@@ -160,6 +160,37 @@ class RuntimeSettings(Section):
         20.0, gt=0, le=600, description="Seconds that work in hand gets at a rebalance or shutdown."
     )
     commit_interval_s: float = Field(0.5, gt=0, description="Seconds between commits.")
+    crashes_before_isolation: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="Crashes at one committed offset after which a partition is read one record at a time, "
+        "to find the one that kills the service. 0 never does; 3 tells a poison from a node that went away.",
+    )
+    crashes_alone: int = Field(
+        2,
+        ge=2,
+        le=100,
+        description="Crashes with a record in hand alone after which it becomes a dead letter, "
+        "`crashed_the_service`. One may be a kill from outside.",
+    )
+    own_faults: int = Field(
+        50,
+        ge=1,
+        le=100_000,
+        description="Dead letters for faults of our own (what no handler foresaw, rows that ClickHouse "
+        "refused) in a window, for each process. Past it their partitions are held. Bad input never counts.",
+    )
+    own_faults_window_s: float = Field(
+        600.0, gt=0, le=86_400, description="Seconds of that window; it slides."
+    )
+    hold_pause_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds that a held partition waits before one of its records is tried again; doubled "
+        "each time that fails, up to eightfold.",
+    )
     fetch_bytes: int = Field(512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most.")
 
 

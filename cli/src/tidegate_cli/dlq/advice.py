@@ -72,6 +72,10 @@ ADVICE: dict[Reason, Advice] = {
     ),
     Reason.HANDLER_FAILED: Advice(f"{_OURS} Replay after a correction."),
     Reason.HANDLER_TIMED_OUT: Advice(f"{_OURS} Replay when the service has its time again."),
+    Reason.CRASHED_THE_SERVICE: Advice(
+        f"{_OURS} The service died each time with this record in hand, alone. Replay after a correction; "
+        "if it was killed from outside each time, replay it now."
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """One record, from its bytes to what is produced for it: decode, handle, settle, produce.
 
-An outcome is acted on here and nowhere else. When ``handle`` returns, everything that the outcome asks for
-has been acknowledged by the broker, and the record's offset may be finished.
+An outcome is acted on here and nowhere else. When ``handle`` returns True, everything that the outcome asks
+for has been acknowledged by the broker, and the record's offset may be finished.
 """
 
 from typing import Generic, TypeVar
@@ -9,16 +9,17 @@ from typing import Generic, TypeVar
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import delays
 from tidegate.consume.attempt import attempt
+from tidegate.consume.fault_limit import FaultLimit
 from tidegate.consume.handler_deadline import HandlerDeadline
 from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service, Sink, Work
 from tidegate.consume.settling import Settlement, delayed, settle
 from tidegate.errors import RecordError
 from tidegate.events import Emit
-from tidegate.outcome import Dead, Done, ErrorClass, Outcome
-from tidegate.records import Inbound, Job
+from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
+from tidegate.records import Inbound, Job, stray_job
 from tidegate.salvage import unread_job
-from tidegate.topics import DELAYS
+from tidegate.topics import DELAYS, Topic
 from tidegate.tracing import Tracing, traced
 
 P = TypeVar("P")
@@ -37,6 +38,7 @@ class Handling(Generic[P]):
         broker_clock: BrokerClock,
         emit: Emit,
         tracing: Tracing,
+        limit: FaultLimit,
     ) -> None:
         self._plan = plan
         self._service = service
@@ -45,12 +47,15 @@ class Handling(Generic[P]):
         self._broker_clock = broker_clock
         self._emit = emit
         self._tracing = tracing
+        self._limit = limit
         self._deadline = HandlerDeadline(plan.deadline_s)
 
-    async def handle(self, record: Inbound) -> None:
+    async def handle(self, record: Inbound) -> bool:
         """Handle a record and produce what its outcome asks for.
 
-        Raises FatalProduceError where the fate of what was produced can never be known.
+        Returns False, and nothing was produced, where that would be a dead letter for a fault of ours and
+        there were too many of those (C11). Raises FatalProduceError where the fate of what was produced can
+        never be known.
         """
         with self._tracing.handling(record) as trace:
             job: Job | None = None
@@ -73,7 +78,27 @@ class Handling(Generic[P]):
             except RecordError as error:
                 job = error.job or job or unread_job(record)
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
-            await self._perform(job, outcome, trace)
+            return await self._perform(job, outcome, trace)
+
+    async def condemn(self, record: Inbound, message: str, *, unread: bool) -> None:
+        """Dead-letter a record that kills the process, without handling it (C10).
+
+        ``unread`` does not even decode it, where that may be what kills: its job is then known by where the
+        record stands alone.
+        """
+        with self._tracing.handling(record) as trace:
+            job = stray_job(record) if unread else self._job_of(record)
+            if record.topic == Topic.DEAD_LETTER:
+                # What kills whoever reads it must not be handed to the same reader again.
+                job = Job(b"", job.state)
+            dead = Dead(reason=Reason.CRASHED_THE_SERVICE, error_class=ErrorClass.INTERNAL, message=message)
+            await self._produce(settle(job, dead, self._plan, self._broker_clock.now_ms()), trace)
+
+    def _job_of(self, record: Inbound) -> Job:
+        try:
+            return self._service.decode(record).job
+        except RecordError as error:
+            return error.job or unread_job(record)
 
     def _left_to_wait(self, work: Work[P]) -> float:
         """A wait longer than its class goes on through another one, at no attempt (T2)."""
@@ -81,16 +106,20 @@ class Handling(Generic[P]):
             return 0.0
         return delays.remaining_s(work.job.state, self._broker_clock.now_ms())
 
-    async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> None:
+    async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> bool:
         """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
         if isinstance(outcome, Done) and not outcome.outgoing:
-            return
+            return True
+        settlement = settle(job, outcome, self._plan, self._broker_clock.now_ms())
+        if settlement.our_fault and not self._limit.admits(self._clock.monotonic()):
+            return False
         try:
-            await self._produce(settle(job, outcome, self._plan, self._broker_clock.now_ms()), trace)
+            await self._produce(settlement, trace)
         except RecordError as error:
             # Too large for its topic: only a dead letter, which is cut to fit, can take it.
             dead = Dead(reason=error.reason, error_class=ErrorClass.REFUSED, message=error.message)
             await self._produce(settle(job, dead, self._plan, self._broker_clock.now_ms()), trace)
+        return True
 
     async def _produce(self, settlement: Settlement, trace: bytes | None) -> None:
         for outgoing in settlement.outgoing:

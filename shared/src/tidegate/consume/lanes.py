@@ -64,6 +64,7 @@ class Buffers:
         self._held: dict[Lane, deque[TopicPartition]] = {lane: deque() for lane in Lane}
         self._held_before = False
         self._waiting: dict[TopicPartition, _Head] = {}
+        self._barred: set[TopicPartition] = set()
         self._turn = 0
         self._now_ms = 0
 
@@ -95,15 +96,34 @@ class Buffers:
         if was_empty:
             self._enlist(partition, queue[0])
 
+    def put_back(self, entry: Entry) -> None:
+        """Queue a record again that was taken and is not done: before the others of its partition."""
+        partition = entry.partition
+        queue = self._queues.setdefault(partition, deque())
+        self._delist(partition)
+        queue.appendleft(entry)
+        self._bytes[partition] = self.bytes_of(partition) + len(entry.record.value)
+        self._enlist(partition, entry)
+
+    def bar(self, partition: TopicPartition) -> None:
+        """Hand nothing of a partition out until it is freed; its records may go on arriving."""
+        self._barred.add(partition)
+        self._delist(partition)
+
+    def free(self, partition: TopicPartition) -> None:
+        """Hand out records of a partition again."""
+        if partition in self._barred:
+            self._barred.discard(partition)
+            if queue := self._queues.get(partition):
+                self._enlist(partition, queue[0])
+
     def drop(self, partition: TopicPartition) -> None:
         """Forget a partition that was revoked."""
         self._queues.pop(partition, None)
         self._bytes.pop(partition, None)
-        self._waiting.pop(partition, None)
         self._full.discard(partition)
-        for line in (self._urgent, *self._ready.values(), *self._held.values()):
-            if partition in line:
-                line.remove(partition)
+        self._barred.discard(partition)
+        self._delist(partition)
 
     def wake(self, now_ms: int) -> None:
         """Let the heads of delay partitions that are due by the broker's clock take their turn."""
@@ -142,7 +162,15 @@ class Buffers:
             self._enlist(partition, queue[0])
         return entry
 
+    def _delist(self, partition: TopicPartition) -> None:
+        self._waiting.pop(partition, None)
+        for line in (self._urgent, *self._ready.values(), *self._held.values()):
+            if partition in line:
+                line.remove(partition)
+
     def _enlist(self, partition: TopicPartition, head: Entry) -> None:
+        if self._barred and partition in self._barred:
+            return
         if partition.topic in self._reserved_topics:
             self._urgent.append(partition)
         elif partition.topic in DELAYS:

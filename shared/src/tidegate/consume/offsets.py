@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tidegate.consume.done_set import MAX_METADATA_BYTES, count_runs, pack, worst_length
+from tidegate.consume.isolation import INNOCENT, NARROW, Suspicion
 from tidegate.errors import IllegalTransitionError
 
 _MOST_OFFSETS = 20_000
@@ -96,6 +97,11 @@ class Tracker:
         return self._order[0] if self._order else self._position
 
     @property
+    def last(self) -> int:
+        """The last offset received, else the one before where it began."""
+        return self._last
+
+    @property
     def span(self) -> int:
         """How many offsets are remembered: those in hand, and those done above the lowest in hand."""
         return len(self._order)
@@ -133,69 +139,103 @@ class Tracker:
         return sorted(self._done.union(offset for offset in self._skip if offset >= base))
 
 
+class _Assigned:
+    """One assignment of a partition."""
+
+    __slots__ = ("base", "clean", "epoch", "suspicion", "tracker")
+
+    def __init__(self, epoch: int, tracker: Tracker, suspicion: Suspicion) -> None:
+        self.epoch = epoch
+        self.tracker = tracker
+        self.suspicion = suspicion
+        self.base = tracker.committable
+        self.clean = self.commit()
+
+    def commit(self) -> Commit:
+        base = self.tracker.committable
+        if base != self.base:
+            self.base = base
+            self.suspicion = self.suspicion.progressed()
+        note = self.suspicion.note()
+        return Commit(base, pack(base, self.tracker.done_above(), MAX_METADATA_BYTES, note))
+
+
 class OffsetBook:
-    """All partitions of one member: assignments with epochs, results, and what to commit."""
+    """All partitions of one member: assignments with epochs, results, suspicions, and what to commit."""
 
     def __init__(self) -> None:
         self._epoch = 0
-        self._trackers: dict[TopicPartition, tuple[int, Tracker]] = {}
-        self._clean: dict[TopicPartition, Commit] = {}
+        self._assigned: dict[TopicPartition, _Assigned] = {}
 
-    def assign(self, partition: TopicPartition, base: int, done_before: Iterable[int] = ()) -> int:
+    def assign(
+        self,
+        partition: TopicPartition,
+        base: int,
+        done_before: Iterable[int] = (),
+        suspicion: Suspicion = INNOCENT,
+    ) -> int:
         """Begin a partition at its committed position and return the epoch of this assignment."""
         self._epoch += 1
-        tracker = Tracker(base, done_before)
-        self._trackers[partition] = (self._epoch, tracker)
-        self._clean[partition] = self._commit(tracker)
+        self._assigned[partition] = _Assigned(self._epoch, Tracker(base, done_before), suspicion)
         return self._epoch
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forget a partition; results that still come for it are stale."""
-        self._trackers.pop(partition, None)
-        self._clean.pop(partition, None)
+        self._assigned.pop(partition, None)
 
     def receive(self, partition: TopicPartition, offset: int) -> int | None:
         """Take note of a record; return its epoch, or None where it was done before."""
-        epoch, tracker = self._trackers[partition]
-        return epoch if tracker.receive(offset) else None
+        assigned = self._assigned[partition]
+        return assigned.epoch if assigned.tracker.receive(offset) else None
 
     def finish(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
         """Take note of a result. Return False for one of an earlier assignment: it changes nothing."""
-        current = self._trackers.get(partition)
-        if current is None or current[0] != epoch:
+        assigned = self._assigned.get(partition)
+        if assigned is None or assigned.epoch != epoch:
             return False
-        current[1].finish(offset)
+        assigned.tracker.finish(offset)
         return True
 
-    def holds(self, partition: TopicPartition) -> bool:
-        """Say whether the partition is assigned."""
-        return partition in self._trackers
+    def holds(self, partition: TopicPartition, epoch: int | None = None) -> bool:
+        """Say whether the partition is assigned, and still by that assignment."""
+        assigned = self._assigned.get(partition)
+        return assigned is not None and epoch in (None, assigned.epoch)
 
     def tracker(self, partition: TopicPartition) -> Tracker:
         """Return the state of an assigned partition."""
-        return self._trackers[partition][1]
+        return self._assigned[partition].tracker
+
+    def takes(self, partition: TopicPartition, more: int) -> bool:
+        """Say whether so many more records may be received; after a crash only few beyond the base."""
+        assigned = self._assigned[partition]
+        if assigned.suspicion.is_narrow and assigned.tracker.last >= assigned.base + NARROW:
+            return False
+        return assigned.tracker.takes(more)
+
+    def suspicion(self, partition: TopicPartition) -> Suspicion:
+        """Return what is held against the records of an assigned partition."""
+        return self._assigned[partition].suspicion
+
+    def suspect(self, partition: TopicPartition, suspicion: Suspicion) -> None:
+        """Replace what is held against an assigned partition's records; the next commit says it."""
+        self._assigned[partition].suspicion = suspicion
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
         """The assigned partitions."""
-        return tuple(self._trackers)
+        return tuple(self._assigned)
 
     def commits(self) -> dict[TopicPartition, Commit]:
         """Return what differs from what was last committed."""
         due = {}
-        for partition, (_, tracker) in self._trackers.items():
-            commit = self._commit(tracker)
-            if commit != self._clean[partition]:
+        for partition, assigned in self._assigned.items():
+            commit = assigned.commit()
+            if commit != assigned.clean:
                 due[partition] = commit
         return due
 
     def committed(self, commits: dict[TopicPartition, Commit]) -> None:
         """Take note of what the broker took: exactly these values, whatever has finished since."""
         for partition, commit in commits.items():
-            if partition in self._clean:
-                self._clean[partition] = commit
-
-    @staticmethod
-    def _commit(tracker: Tracker) -> Commit:
-        base = tracker.committable
-        return Commit(base, pack(base, tracker.done_above(), MAX_METADATA_BYTES))
+            if partition in self._assigned:
+                self._assigned[partition].clean = commit

@@ -21,16 +21,19 @@ from typing import Generic, Literal, TypeVar
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import runtime_events as events
 from tidegate.consume.committing import Committer
-from tidegate.consume.done_set import unpack
+from tidegate.consume.done_set import note_of, unpack
+from tidegate.consume.fault_limit import FaultLimit, Holds
 from tidegate.consume.handling import Handling
 from tidegate.consume.intake import Intake, Valved
+from tidegate.consume.isolating import Isolating
+from tidegate.consume.isolation import NARROW, IsolationPolicy, suspicion_of
 from tidegate.consume.lanes import Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service, Sink
 from tidegate.consume.transport import Position, Source
 from tidegate.consume.workers import Workers
-from tidegate.errors import BrokerError, OffsetsLostError
+from tidegate.errors import BrokerError, OffsetsLostError, TidegateError
 from tidegate.events import Emit
 from tidegate.records import Inbound
 from tidegate.settings import RuntimeSettings
@@ -84,26 +87,43 @@ class Runtime(Generic[P]):
             broker_clock=broker_clock,
             emit=emit,
             tracing=tracing or NoTracing(),
+            limit=FaultLimit(settings.own_faults, settings.own_faults_window_s),
         )
         self._book = OffsetBook()
         self._buffers = Buffers(plan.reserved)
         self._room = asyncio.Event()
+        self._committer = Committer(
+            self._book, source, interval_s=settings.commit_interval_s, clock=clock, emit=emit
+        )
+        self._policy = IsolationPolicy(
+            crashes=settings.crashes_before_isolation, crashes_alone=settings.crashes_alone
+        )
+        self._isolating = Isolating(
+            book=self._book,
+            buffers=self._buffers,
+            committer=self._committer,
+            policy=self._policy,
+            clock=clock,
+            emit=emit,
+        )
+        self._holds = Holds(settings.hold_pause_s)
         self._workers = Workers(
             book=self._book,
             buffers=self._buffers,
             intake=self._intake,
-            handle=self._handling.handle,
+            handling=self._handling,
+            isolating=self._isolating,
+            holds=self._holds,
             room=self._room,
+            clock=clock,
             emit=emit,
-        )
-        self._committer = Committer(
-            self._book, source, interval_s=settings.commit_interval_s, clock=clock, emit=emit
         )
         self._ready: set[int] = set()
         self._preparing: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[TopicPartition] = set()
         self._phase: Phase = "starting"
         self._joined = False
+        self._assignments = 0
         self._tick = clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
 
@@ -124,13 +144,15 @@ class Runtime(Generic[P]):
                 self._phase = "draining"
                 self._workers.close()
                 poller.cancel()
-                for partition in self._book.partitions:
-                    self._buffers.drop(partition)
-                abandoned = await self._workers.drain(self._book.partitions, self._settings.drain_deadline_s)
+                abandoned = await self._let_go(self._book.partitions)
                 committer.cancel()
-                await self._committer.commit()
                 for task in self._preparing.values():
                     task.cancel()
+        except BaseExceptionGroup as errors:
+            if errors.split(TidegateError)[1] is None:
+                # It ends for a reason that it can name: no record is to be accused of it.
+                await self._end_cleanly(self._book.partitions)
+            raise
         finally:
             # However it ended: whoever leaves the group at once does not keep the others waiting.
             self._phase = "closed"
@@ -146,6 +168,8 @@ class Runtime(Generic[P]):
             "in_hand": self._intake.in_hand,
             "bytes_in_hand": self._intake.bytes,
             "buffered": len(self._buffers),
+            "held": len(self._holds.held),
+            "isolated": len(self._isolating.partitions),
             "loop_age_s": round(self._clock.monotonic() - self._tick, 3),
         }
 
@@ -163,7 +187,10 @@ class Runtime(Generic[P]):
         for partition, (offset, metadata) in positions.items():
             done = unpack(metadata, offset)
             restored += len(done)
-            self._book.assign(partition, offset, done)
+            suspicion = suspicion_of(note_of(metadata, offset)).taken_over(self._policy)
+            self._book.assign(partition, offset, done, suspicion)
+            self._isolating.begin(partition)
+        self._assignments += 1
         self._joined = True
         self._emit(events.PartitionsAssigned(partitions=len(positions), restored=restored))
         assert self._group is not None
@@ -174,20 +201,35 @@ class Runtime(Generic[P]):
     async def on_revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Let the partitions go: what is in hand may end until the deadline, then commit."""
         revoked = [partition for partition in partitions if self._book.holds(partition)]
-        for partition in revoked:
-            self._buffers.drop(partition)
         for number in {partition.partition for partition in revoked}:
             self._ready.discard(number)
             if task := self._preparing.pop(number, None):
                 task.cancel()
-        abandoned = await self._workers.drain(revoked, self._settings.drain_deadline_s)
-        await self._committer.commit()
+        abandoned = await self._let_go(revoked)
         for partition in revoked:
             self._book.revoke(partition)
             self._stopped.discard(partition)
         for number in {partition.partition for partition in revoked}:
             self._service.release(number)
         self._emit(events.PartitionsRevoked(partitions=len(revoked), abandoned=abandoned))
+
+    async def _let_go(self, partitions: Iterable[TopicPartition]) -> int:
+        """Begin nothing more of these, give what is in hand its time, commit; return what was cut off."""
+        going = tuple(partitions)
+        for partition in going:
+            self._buffers.drop(partition)
+            self._isolating.end(partition)
+            self._holds.drop(partition)
+        abandoned = await self._workers.drain(going, self._settings.drain_deadline_s)
+        for partition in going:
+            self._buffers.drop(partition)  # what came back to wait meanwhile
+        await self._end_cleanly(going)
+        return abandoned
+
+    async def _end_cleanly(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            self._book.suspect(partition, self._book.suspicion(partition).ended())
+        await self._committer.commit()
 
     async def _prepare(self, number: int) -> None:
         wait = 0.5
@@ -210,7 +252,7 @@ class Runtime(Generic[P]):
         while True:
             self._tick = self._clock.monotonic()
             self._room.clear()
-            wanted, full = self._wanted()
+            wanted, full, most = self._wanted()
             try:
                 if not wanted:
                     self._source.check()
@@ -218,8 +260,8 @@ class Runtime(Generic[P]):
                 else:
                     # Blocking on the empty partitions would keep the full ones waiting once they drain.
                     timeout_s = 0.0 if full else _POLL_S
-                    records = await self._source.poll(wanted, max_records=_POLL_RECORDS, timeout_s=timeout_s)
-                    self._take(records)
+                    records = await self._source.poll(wanted, max_records=most, timeout_s=timeout_s)
+                    await self._take(records)
                     if full and not records:
                         await self._wait_for_room()
                 backoff = 0.1
@@ -232,17 +274,20 @@ class Runtime(Generic[P]):
             self._buffers.wake(self._broker_clock.now_ms())
             self._workers.dispatch()
 
-    def _wanted(self) -> tuple[list[TopicPartition], bool]:
-        wanted, full = [], False
+    def _wanted(self) -> tuple[list[TopicPartition], bool, int]:
+        """Return the partitions to ask, whether others are full, and how many records to ask for at most."""
+        wanted, full, most = [], False, _POLL_RECORDS
         for partition in self._book.partitions:
             if partition.partition not in self._ready or partition in self._stopped:
                 continue
             if self._buffers.is_full(partition):
                 # One that is full of what is not due, or held, nobody waits for.
-                full = full or partition.topic not in _PATIENT
-            elif self._book.tracker(partition).takes(_POLL_RECORDS):
+                full = full or (partition.topic not in _PATIENT and partition not in self._holds.held)
+            elif self._book.takes(partition, _POLL_RECORDS):
                 wanted.append(partition)
-        return wanted, full
+                if self._book.suspicion(partition).is_narrow:
+                    most = NARROW
+        return wanted, full, most
 
     async def _wait_for_room(self) -> None:
         try:
@@ -251,18 +296,40 @@ class Runtime(Generic[P]):
         except TimeoutError:
             pass
 
-    def _take(self, records: Iterable[Inbound]) -> None:
-        by_partition: dict[TopicPartition, list[Entry]] = {}
+    async def _take(self, records: Iterable[Inbound]) -> None:
+        """Let these records wait for their turn. The first of a partition is told of in a commit before."""
+        by_partition: dict[TopicPartition, list[Inbound]] = {}
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
+            by_partition.setdefault(partition, []).append(record)
+        if not await self._begin(by_partition):
+            return
+        for partition, arrived in by_partition.items():
             # A rebalance may have begun while the poll was on its way: what it brought is left alone.
             if partition.partition not in self._ready or not self._book.holds(partition):
                 continue
-            epoch = self._book.receive(partition, record.offset)
-            if epoch is not None:
-                by_partition.setdefault(partition, []).append(Entry(partition, epoch, record))
-        for partition, entries in by_partition.items():
+            entries = []
+            for record in arrived:
+                epoch = self._book.receive(partition, record.offset)
+                if epoch is not None:
+                    entries.append(Entry(partition, epoch, record))
             self._buffers.add(partition, entries)
+
+    async def _begin(self, partitions: Iterable[TopicPartition]) -> bool:
+        """Commit that records of these are handed out; False where a new assignment came meanwhile."""
+        fresh = [
+            partition
+            for partition in partitions
+            if self._book.holds(partition) and not self._book.suspicion(partition).begun
+        ]
+        if not fresh:
+            return True
+        assignments = self._assignments
+        for partition in fresh:
+            self._book.suspect(partition, self._book.suspicion(partition).began())
+        # Where it is refused a crash goes uncounted, which is all.
+        await self._committer.commit()
+        return assignments == self._assignments
 
     def _stop_partitions(self, error: OffsetsLostError) -> None:
         for (topic, number), (first_lost, first_left) in error.lost.items():

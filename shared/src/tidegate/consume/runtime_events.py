@@ -102,6 +102,61 @@ class OffsetsLost(Event, frozen=True):
     first_left: int
 
 
+class CrashSuspected(Event, frozen=True):
+    """Somebody died with records of this partition in hand; few are read until it gets further."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    partition: int
+    offset: int
+    crashes: int
+
+
+class PartitionIsolated(Event, frozen=True):
+    """The partition is read one record at a time: one of them kills the process."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+
+
+class IsolationEnded(Event, frozen=True):
+    """The partition is read as usual again."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    partition: int
+
+
+class RecordCondemned(Event, frozen=True):
+    """A record killed the process so often while it was in hand alone; it becomes a dead letter."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+    crashes: int
+
+
+class PartitionHeld(Event, frozen=True):
+    """Too many dead letters for faults of our own: the partition waits, then one record is tried again."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+    pause_s: float
+
+
+class PartitionFreed(Event, frozen=True):
+    """A record that was tried again went well: the partition goes on."""
+
+    level: ClassVar[str] = "warning"
+    topic: str
+    partition: int
+
+
 class PollFailed(Event, frozen=True):
     """The broker could not be asked for records; it is asked again."""
 

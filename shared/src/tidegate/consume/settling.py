@@ -21,10 +21,14 @@ MAX_DEFERRALS = 1_000
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """Records to produce in this order, and what happened in one event (None for ``Done``)."""
+    """Records to produce in this order, and what happened in one event (None for ``Done``).
+
+    ``our_fault``: the job ends by no fault of its own or its site's; the limit on those counts it (C11).
+    """
 
     outgoing: tuple[Outgoing, ...]
     event: Event | None = None
+    our_fault: bool = False
 
 
 def settle(job: Job, outcome: Outcome, plan: Plan, now_ms: int) -> Settlement:
@@ -34,7 +38,7 @@ def settle(job: Job, outcome: Outcome, plan: Plan, now_ms: int) -> Settlement:
             return Settlement(outcome.outgoing)
         case Retry():
             settlement = _retry(job, outcome, plan, now_ms)
-            return Settlement((*outcome.besides, *settlement.outgoing), settlement.event)
+            return msgspec.structs.replace(settlement, outgoing=(*outcome.besides, *settlement.outgoing))
         case Defer():
             return _defer(job, outcome, plan, now_ms)
         case Dead():
@@ -107,7 +111,8 @@ def _dead(job: Job, dead: Dead, plan: Plan, now_ms: int) -> Settlement:
     letter = dead_letter(
         Job(job.original, state), dead, service=plan.group, group=plan.prefix + plan.group, now_ms=now_ms
     )
-    return Settlement((letter,), event)
+    ours = dead.error_class is ErrorClass.INTERNAL or dead.reason is Reason.ROW_REFUSED
+    return Settlement((letter,), event, our_fault=ours)
 
 
 def _again(job: Job, state: JobState, wait_s: float) -> Outgoing:

@@ -4,14 +4,18 @@ Rejected: a task per record (a worker that goes on costs a third).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
+from tidegate.clock import Clock
+from tidegate.consume.fault_limit import Holds
+from tidegate.consume.handling import Handling
 from tidegate.consume.intake import Intake
+from tidegate.consume.isolating import Isolating
 from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
-from tidegate.consume.runtime_events import ResultStale
+from tidegate.consume.runtime_events import PartitionFreed, PartitionHeld, ResultStale
 from tidegate.events import Emit
-from tidegate.records import Inbound
 
 _CANCEL_S = 2.0
 
@@ -25,16 +29,22 @@ class Workers:
         book: OffsetBook,
         buffers: Buffers,
         intake: Intake,
-        handle: Callable[[Inbound], Awaitable[None]],
+        handling: Handling[Any],
+        isolating: Isolating,
+        holds: Holds,
         room: asyncio.Event,
+        clock: Clock,
         emit: Emit,
     ) -> None:
         """Take the parts; ``room`` is set whenever there may be room for more records to wait."""
         self._book = book
         self._buffers = buffers
         self._intake = intake
-        self._handle = handle
+        self._handling = handling
+        self._isolating = isolating
+        self._holds = holds
         self._room = room
+        self._clock = clock
         self._emit = emit
         self._group: asyncio.TaskGroup | None = None
         self._active: dict[asyncio.Task[None], Entry] = {}
@@ -51,6 +61,9 @@ class Workers:
     def dispatch(self) -> None:
         """Give every free slot its record."""
         group = self._group
+        if self._holds.held:
+            for partition in self._holds.due(self._clock.monotonic()):
+                self._buffers.free(partition)
         while group is not None and (entry := self._next()) is not None:
             task = group.create_task(self._work(entry))
             self._active[task] = entry
@@ -79,28 +92,41 @@ class Workers:
 
     def _next(self) -> Entry | None:
         """Take a slot and the record that is to have it; None when either is missing."""
-        if self._group is None:
+        if self._group is None or self._isolating.trial is not None:
             return None
         entry = self._intake.next(self._buffers)
         if entry is None:
             return None
-        if self._buffers.size(entry.partition) in (0, HALF_FULL):
+        partition = entry.partition
+        if self._buffers.size(partition) in (0, HALF_FULL):
             self._room.set()
+        if self._isolating.partitions and partition in self._isolating.partitions:
+            self._isolating.pick(entry)
+        if self._holds.held and partition in self._holds.held:
+            # The one that is tried again after the pause.
+            self._buffers.bar(partition)
+            self._holds.picked(partition, entry.record.offset)
+        self._isolating.note_in_hand(self._intake.in_hand)
         return entry
 
     async def _work(self, first: Entry) -> None:
         """Hold a slot and handle record after record until none waits for it."""
         task = asyncio.current_task()
         assert task is not None
+        picked = self._isolating.picked
         entry: Entry | None = first
         try:
             while entry is not None:
                 self._active[task] = entry
                 try:
-                    await self._handle(entry.record)
-                    self._finish(entry)
+                    if picked and picked.get(entry.partition) is entry:
+                        await self._isolating.work(entry, self._handle, self._condemn)
+                        self._free(entry.partition)
+                    else:
+                        await self._handle(entry)
                 finally:
                     self._intake.done(entry)
+                    self._isolating.note_in_hand(self._intake.in_hand)
                 entry = self._next()
                 if not self._idle.is_set():
                     self._idle.set()
@@ -109,7 +135,42 @@ class Workers:
             self._idle.set()
             self._room.set()
 
+    async def _handle(self, entry: Entry) -> bool:
+        """Handle a record and finish its offset; False where it goes back to where it waited."""
+        done = await self._handling.handle(entry.record)
+        if done:
+            self._finish(entry)
+        else:
+            self._hold(entry)
+        return done
+
+    async def _condemn(self, entry: Entry, crashes: int, *, unread: bool) -> None:
+        message = (
+            f"The service died {crashes} times with this record in hand and nothing else of its partition."
+        )
+        await self._handling.condemn(entry.record, message, unread=unread)
+        self._finish(entry)
+
     def _finish(self, entry: Entry) -> None:
-        if not self._book.finish(entry.partition, entry.epoch, entry.record.offset):
-            topic, number = entry.partition
-            self._emit(ResultStale(topic=topic, partition=number, offset=entry.record.offset))
+        partition, offset = entry.partition, entry.record.offset
+        if not self._book.finish(partition, entry.epoch, offset):
+            self._emit(ResultStale(topic=partition.topic, partition=partition.partition, offset=offset))
+        if self._holds.held and self._holds.passed(partition, offset):
+            self._emit(PartitionFreed(topic=partition.topic, partition=partition.partition))
+            self._free(partition)
+
+    def _hold(self, entry: Entry) -> None:
+        """Its dead letter would be one too many for faults of ours: it waits, and its partition with it."""
+        partition, offset = entry.partition, entry.record.offset
+        if not self._book.holds(partition, entry.epoch):
+            return
+        pause_s = self._holds.refused(partition, offset, self._clock.monotonic())
+        self._buffers.bar(partition)
+        self._buffers.put_back(entry)
+        if pause_s is not None:
+            topic, number = partition
+            self._emit(PartitionHeld(topic=topic, partition=number, offset=offset, pause_s=pause_s))
+
+    def _free(self, partition: TopicPartition) -> None:
+        if partition not in self._holds.held:
+            self._buffers.free(partition)
