@@ -1,17 +1,19 @@
 """What the simulator says on the wire: each vendor's envelope, ids, spellings and error shapes."""
 
 import json
+from base64 import b64encode
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import pytest
+from tidegate.records import ChallengeKind
 from tidegate_cli.simulator.answers import Answer, Asked
 from tidegate_cli.simulator.charges import Accounts, ChargeLog
 from tidegate_cli.simulator.desk import Desk
 from tidegate_cli.simulator.service import SolvingService
-from tidegate_cli.simulator.vendors import VENDORS, Family
+from tidegate_cli.simulator.vendors import HOSTS, VENDORS, Family
 
 JSON_VENDORS = [name for name, vendor in VENDORS.items() if vendor.family is Family.CREATE_TASK]
 SITE = {"websiteURL": "http://site.test:8080/page", "websiteKey": "key"}
@@ -29,6 +31,22 @@ def desk() -> Desk:
     """A desk over a fresh service."""
     accounts = Accounts(10_000_000)
     return Desk(SolvingService(random=Random(7), charges=ChargeLog(), accounts=accounts, latency_ms=1_000.0))
+
+
+def _whole(kind: ChallengeKind) -> dict[str, Any]:
+    """Return all that any vendor wants of an order of that kind, beside type, URL and site key."""
+    proxy = {"proxyType": "http", "proxyAddress": "1.2.3.4", "proxyPort": 8080}
+    image = b64encode(b"GIF89a tidegate-text:W68HP").decode()
+    found: dict[ChallengeKind, dict[str, Any]] = {
+        ChallengeKind.RECAPTCHA_V3_ENTERPRISE: {"isEnterprise": True},
+        ChallengeKind.CLOUDFLARE_CHALLENGE: {"cloudflareTaskType": "cf_clearance", **proxy},
+        ChallengeKind.GEETEST_V3: {"gt": "g", "challenge": "c" * 32},
+        ChallengeKind.GEETEST_V4: {"version": 4, "captchaId": "an-id"},
+        ChallengeKind.FUNCAPTCHA: {"websitePublicKey": "pk"},
+        ChallengeKind.DATADOME: {"captchaUrl": "https://geo.test/", "userAgent": "U", **proxy},
+        ChallengeKind.IMAGE: {"body": image},
+    }
+    return found.get(kind, {})
 
 
 def _call(desk: Desk, path: str, value: Any, now: float = 0.0) -> tuple[int, Any]:
@@ -65,11 +83,63 @@ class TestCreateTask:
 
     @pytest.mark.parametrize("vendor", JSON_VENDORS)
     def test_every_task_type_of_a_vendor_is_taken(self, desk: Desk, vendor: str) -> None:
-        """The table of types is the vendor's, and each of them leads to a solution."""
-        for task_type, kind in VENDORS[vendor].types.items():
-            _, reply = _create(desk, vendor, task_type)
-            _, ready = _result(desk, vendor, reply["taskId"], 5.0)
-            assert set(ready["solution"]) == set(VENDORS[vendor].solution[kind]), task_type
+        """The table of types is the vendor's, and each kind of each of them leads to a solution."""
+        row = VENDORS[vendor]
+        for task_type, kinds in row.types.items():
+            for kind in kinds:
+                _, reply = _create(desk, vendor, task_type, **_whole(kind))
+                ready = reply
+                if kind not in row.at_once:
+                    _, ready = _result(desk, vendor, reply["taskId"], 5.0)
+                names = {name.partition("=")[0] for name in row.solution[kind]}
+                assert set(ready["solution"]) == names, (task_type, kind)
+                assert all(ready["solution"].values())
+
+    @pytest.mark.parametrize("vendor", JSON_VENDORS)
+    def test_an_order_without_what_its_kind_needs_is_refused(self, desk: Desk, vendor: str) -> None:
+        """GeeTest 3 needs its challenge, DataDome its proxy, an image its bytes."""
+        row = VENDORS[vendor]
+        types = {kind: name for name, kinds in row.types.items() for kind in kinds}
+        for kind, left_out in (
+            (ChallengeKind.GEETEST_V3, "challenge"),
+            (ChallengeKind.DATADOME, "proxyAddress"),
+            (ChallengeKind.IMAGE, "body"),
+        ):
+            if kind in types:
+                whole = _whole(kind)
+                del whole[left_out]
+                _, reply = _create(desk, vendor, types[kind], **whole)
+                assert reply["errorId"] != 0, kind
+
+    def test_an_answer_has_its_kinds_shape(self, desk: Desk) -> None:
+        """GeeTest in parts, a clearance as a cookie, an image's text as it is shown."""
+        found = {}
+        for kind, name in (
+            (ChallengeKind.GEETEST_V3, "GeeTestTaskProxyLess"),
+            (ChallengeKind.GEETEST_V4, "GeeTestTaskProxyLess"),
+            (ChallengeKind.CLOUDFLARE_CHALLENGE, "AntiCloudflareTask"),
+            (ChallengeKind.DATADOME, "DatadomeSliderTask"),
+            (ChallengeKind.IMAGE, "ImageToTextTask"),
+        ):
+            _, reply = _create(desk, "capsolver", name, **_whole(kind))
+            _, reply = (0, reply) if "solution" in reply else _result(desk, "capsolver", reply["taskId"], 5.0)
+            found[kind.value] = reply["solution"]
+        assert found["geetest_v3"]["challenge"] == "c" * 32
+        assert found["geetest_v3"]["seccode"] == found["geetest_v3"]["validate"] + "|jordan"
+        assert found["geetest_v4"]["captcha_id"] == "an-id"
+        assert found["cloudflare_challenge"]["cookies"].startswith("cf_clearance=cf.")
+        assert found["datadome"]["cookie"].startswith("datadome=dd~")
+        assert found["image"]["text"] == "W68HP"
+
+    def test_vendors_are_known_by_their_hosts_too(self, desk: Desk) -> None:
+        """A client whose name server was redirected finds each vendor at its own paths."""
+        body = json.dumps({"clientKey": "k"}).encode()
+        for host, vendor in HOSTS.items():
+            path, fields = "/getBalance", {}
+            if vendor.family is Family.IN_PHP:
+                path, fields = "/res.php", {"key": "k", "action": "getbalance"}
+            asked = Asked(method="POST", path=path, fields=fields, body=body, host=f"{host}:8080")
+            assert b"10" in desk.answer(asked, 0.0).body, host
 
     def test_ids_are_uuids_or_numbers(self, desk: Desk) -> None:
         """CapSolver's ids are UUIDs, 2Captcha's are numbers; the other form is not an id of theirs."""

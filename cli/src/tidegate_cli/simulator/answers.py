@@ -11,12 +11,13 @@ HTML = "text/html; charset=utf-8"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request. ``fields`` are those of the query and of a form in the body."""
+    """A request. ``fields`` are those of the query and of a form in the body, ``host`` the Host."""
 
     method: str
     path: str
     fields: Mapping[str, str]
     body: bytes = b""
+    host: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

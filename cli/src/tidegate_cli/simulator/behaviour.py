@@ -33,16 +33,26 @@ class ErrorRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     on: Operation = Operation.CREATE
 
 
+class Spread(StrEnum):
+    """How the times to solve are spread around their mean."""
+
+    EVEN = "even"
+    LOGNORMAL = "lognormal"
+    EXPONENTIAL = "exponential"
+
+
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One vendor's behaviour; the defaults are those of a good one.
 
-    ``latency_ms`` (None: the process's own) is the time to solve, spread evenly by ±``spread`` of it.
-    ``slow_ms`` is a delay of every answer. ``operations`` limits what is wrong on the wire to those;
-    empty means all.
+    ``latency_ms`` (None: the process's own) is the mean time to solve, spread evenly by ±``spread`` of it,
+    or as ``distribution`` says (of the lognormal one ``spread`` is the sigma). ``enforce_intervals`` refuses
+    polls that come too soon, ``enforce_bans`` bans who breaks a rule. ``slow_ms`` is a delay of every answer.
+    ``operations`` limits what is wrong on the wire to those; empty means all.
     """
 
     latency_ms: Milliseconds | None = None
     spread: Share = 0.3
+    distribution: Spread = Spread.EVEN
     errors: tuple[ErrorRule, ...] = ()
     never_ready: Share = 0.0
     wrong_token: Share = 0.0
@@ -50,6 +60,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unsupported: tuple[ChallengeKind, ...] = ()
     threads: Annotated[int, msgspec.Meta(ge=0)] = 1_000
     enforce_intervals: bool = False
+    enforce_bans: bool = False
     operations: tuple[Operation, ...] = ()
     slow_ms: Milliseconds = 0.0
     drop: Share = 0.0
@@ -58,6 +69,17 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     html: Share = 0.0
     truncated: Share = 0.0
     lost: Share = 0.0
+
+    def took_s(self, usual_ms: float, random: Random) -> float:
+        """Draw the time that a task takes, in seconds."""
+        mean_s = (usual_ms if self.latency_ms is None else self.latency_ms) / 1000
+        match self.distribution:
+            case Spread.EVEN:
+                return mean_s * random.uniform(1 - self.spread, 1 + self.spread)
+            case Spread.LOGNORMAL:
+                return mean_s * random.lognormvariate(-(self.spread**2) / 2, self.spread)
+            case Spread.EXPONENTIAL:
+                return mean_s * random.expovariate(1.0)
 
     def refusal(self, operation: Operation, random: Random) -> str:
         """Draw the code to refuse a request with; empty: it is not refused."""

@@ -109,6 +109,29 @@ def _behaviours(service: SolvingService, _asked: Asked, _now: float) -> Answer:
     return json_answer({name: service.behaviour(name) for name in VENDORS})
 
 
+def _vendors(_service: SolvingService, _asked: Asked, _now: float) -> Answer:
+    return json_answer(
+        {
+            vendor.name: {
+                "family": vendor.family,
+                "hosts": vendor.hosts,
+                "types": vendor.types,
+                "prices_micros": {kind.value: price for kind, price in vendor.prices.items()},
+                "errors": vendor.documented,
+                "reports": vendor.reports,
+                "charges_failures": vendor.charges_failures,
+                "kept_s": vendor.window_s,
+                "kept_from": vendor.window_from,
+                "least_interval_s": vendor.least_interval_s,
+                "most_polls": vendor.most_polls,
+                "ban_s": vendor.ban_s,
+                "rules": vendor.rules,
+            }
+            for vendor in VENDORS.values()
+        }
+    )
+
+
 def _keys(service: SolvingService, asked: Asked, _now: float) -> Answer:
     key = msgspec.json.decode(asked.body, type=_Key)
     service.accounts.configure(key.key, round(key.balance * MICROS))
@@ -121,6 +144,7 @@ def _outage(_service: SolvingService, asked: Asked, _now: float) -> Answer:
 
 
 _CALLS: dict[tuple[str, str], Callable[[SolvingService, Asked, float], Answer]] = {
+    ("GET", "/control/vendors"): _vendors,
     ("GET", "/control/charges"): _charges,
     ("GET", "/control/stats"): _stats,
     ("GET", "/control/tasks"): _tasks,

@@ -7,16 +7,12 @@ import msgspec
 from tidegate_cli.simulator.answers import Answer, json_answer
 from tidegate_cli.simulator.behaviour import Operation
 from tidegate_cli.simulator.charges import MICROS
+from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.orders import read_order
 from tidegate_cli.simulator.service import Pending, Ready, Refused, SolvingService
+from tidegate_cli.simulator.solutions import solution
 from tidegate_cli.simulator.tasks import Task
-from tidegate_cli.simulator.vendors import Envelope, Fault, Vendor
-
-# The browser that the simulated workers are supposed to have used.
-USER_AGENT = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/139.0.0.0 Safari/537.36"
-)
+from tidegate_cli.simulator.vendors import Envelope, Vendor
 
 _OPERATIONS = {
     "/createTask": Operation.CREATE,
@@ -62,16 +58,18 @@ def answer(service: SolvingService, vendor: Vendor, path: str, body: bytes, now:
 
 def _create(service: SolvingService, vendor: Vendor, call: _Body, now: float) -> Answer:
     fields = call.task if isinstance(call.task, dict) else {}
-    order = read_order(
-        vendor, fields.get("type"), fields, url_name="websiteURL", sitekey_names=("websiteKey",)
-    )
+    order = read_order(vendor, fields.get("type"), fields, url_name="websiteURL")
     task = service.create(vendor, call.clientKey, order, now)
     if isinstance(task, Refused):
         return _refusal(vendor, task, creating=True)
     reply: dict[str, Any] = {"errorId": 0}
     if vendor.envelope is Envelope.CAPSOLVER:
         reply |= {"errorCode": "", "errorDescription": "", "status": "idle"}
-    return json_answer(reply | {"taskId": _id(vendor, task)})
+    reply["taskId"] = _id(vendor, task)
+    if task.order.kind.name in vendor.at_once and not task.failure:
+        ready = service.at_once(vendor, task, now)
+        reply |= {"status": "ready", "solution": solution(vendor, ready.task)}
+    return json_answer(reply)
 
 
 def _result(service: SolvingService, vendor: Vendor, call: _Body, now: float) -> Answer:
@@ -90,15 +88,7 @@ def _result(service: SolvingService, vendor: Vendor, call: _Body, now: float) ->
 
 def _ready(vendor: Vendor, ready: Ready) -> dict[str, Any]:
     task = ready.task
-    values = {
-        "gRecaptchaResponse": task.token,
-        "token": task.token,
-        "userAgent": USER_AGENT,
-        "respKey": f"E0_{task.token[3:43]}",
-        "type": str(task.order.kind.name),
-    }
-    solution = {name: values[name] for name in vendor.solution[task.order.kind.name]}
-    reply: dict[str, Any] = {"errorId": 0, "status": "ready", "solution": solution}
+    reply: dict[str, Any] = {"errorId": 0, "status": "ready", "solution": solution(vendor, task)}
     if vendor.envelope is Envelope.CAPSOLVER:
         reply |= {"errorCode": "", "errorDescription": "", "taskId": task.id}
     elif vendor.envelope is Envelope.WORKERS:

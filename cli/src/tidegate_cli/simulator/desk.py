@@ -10,7 +10,7 @@ from tidegate_cli.simulator.answers import HTML, Answer, Asked, json_answer
 from tidegate_cli.simulator.behaviour import BEFORE, Wire
 from tidegate_cli.simulator.orders import host_of
 from tidegate_cli.simulator.service import SolvingService
-from tidegate_cli.simulator.vendors import VENDORS, Family, Vendor
+from tidegate_cli.simulator.vendors import HOSTS, VENDORS, Family, Vendor
 
 _GATEWAY_PAGE = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
@@ -34,6 +34,8 @@ class Desk:
             return control.answer(self._service, asked, now)
         name, _, rest = asked.path.removeprefix("/").partition("/")
         vendor = VENDORS.get(name)
+        if vendor is None and (known := HOSTS.get(host_of(asked.host))) is not None:
+            vendor, rest = known, asked.path.removeprefix("/")
         if vendor is None:
             return json_answer(
                 {"error": f"there is no vendor at this path; there are {', '.join(VENDORS)}"}, 404

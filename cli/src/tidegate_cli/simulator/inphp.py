@@ -6,12 +6,16 @@ Note the vendors' spelling CAPCHA, without a T.
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from tidegate_cli.simulator.answers import Answer, json_answer, text_answer
 from tidegate_cli.simulator.behaviour import Operation
 from tidegate_cli.simulator.charges import MICROS
+from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.orders import read_order
 from tidegate_cli.simulator.service import Pending, Refused, SolvingService
-from tidegate_cli.simulator.vendors import Fault, Vendor
+from tidegate_cli.simulator.solutions import form_answer
+from tidegate_cli.simulator.vendors import Vendor
 
 _ACTIONS = {
     "get": Operation.RESULT,
@@ -75,9 +79,7 @@ def _create(
     service: SolvingService, vendor: Vendor, key: str, fields: Mapping[str, str], now: float
 ) -> Answer:
     as_json = fields.get("json") == "1"
-    order = read_order(
-        vendor, fields.get("method"), fields, url_name="pageurl", sitekey_names=("googlekey", "sitekey")
-    )
+    order = read_order(vendor, fields.get("method"), fields, url_name="pageurl")
     task = service.create(vendor, key, order, now)
     if isinstance(task, Refused):
         return _say(task.code, as_json=as_json, good=False)
@@ -93,12 +95,12 @@ def _result(
         return _say(result.code, as_json=as_json, good=False)
     if isinstance(result, Pending):
         return _say("CAPCHA_NOT_READY", as_json=as_json, good=False)
-    if fields["action"] == "get2":
-        price = f"{result.task.cost_micros / MICROS:.5f}"
-        if as_json:
-            return json_answer({"status": 1, "request": result.task.token, "price": price})
-        return text_answer(f"OK|{result.task.token}|{price}")
-    return _say(result.task.token, as_json=as_json, prefix="OK|")
+    found = form_answer(result.task)
+    text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
+    price = f"{result.task.cost_micros / MICROS:.5f}" if fields["action"] == "get2" else ""
+    if as_json:
+        return json_answer({"status": 1, "request": found} | ({"price": price} if price else {}))
+    return text_answer(f"OK|{text}|{price}" if price else f"OK|{text}")
 
 
 def _say(text: str, *, as_json: bool, good: bool = True, prefix: str = "") -> Answer:

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
@@ -30,14 +31,14 @@ class SimulatorServer:
         fields = dict(request.rel_url.query) if request.rel_url.raw_query_string else {}
         body = b""
         if request.content_type == _MULTIPART:
-            fields |= {
-                name: value for name, value in (await request.post()).items() if isinstance(value, str)
-            }
+            fields |= await _parts(request)
         elif request.body_exists:
             body = await request.read()
             if request.content_type == _FORM:
                 fields |= parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
-        asked = Asked(method=request.method, path=request.path, fields=fields, body=body)
+        asked = Asked(
+            method=request.method, path=request.path, fields=fields, body=body, host=request.host or ""
+        )
         answer = self._desk.answer(asked, self._clock.monotonic())
         if answer.delay_s:
             await self._clock.sleep(answer.delay_s)
@@ -48,6 +49,17 @@ class SimulatorServer:
         return web.Response(
             status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
         )
+
+
+async def _parts(request: web.BaseRequest) -> dict[str, str]:
+    """Return a multipart form's fields; a file becomes the field ``body`` in base64."""
+    found = {}
+    for name, value in (await request.post()).items():
+        if isinstance(value, str):
+            found[name] = value
+        elif isinstance(value, web.FileField):
+            found["body"] = b64encode(value.file.read()).decode()
+    return found
 
 
 def _reset(request: web.BaseRequest) -> None:

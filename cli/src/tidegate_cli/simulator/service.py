@@ -14,12 +14,15 @@ import msgspec
 
 from tidegate_cli.simulator.behaviour import Behaviour, Operation, Wire, draw_wire
 from tidegate_cli.simulator.charges import Accounts, Charge, ChargeLog
+from tidegate_cli.simulator.codes import Fault
+from tidegate_cli.simulator.offences import Offence, Offences
 from tidegate_cli.simulator.tasks import Order, Task, TaskBook
 from tidegate_cli.simulator.tokens import Token, TokenBook, Verdict
-from tidegate_cli.simulator.vendors import VENDORS, Fault, Vendor, Window
+from tidegate_cli.simulator.vendors import VENDORS, Vendor, Window
 
 _GOOD = Behaviour()
 _MOST_BANS = 10_000
+_TOLERANCE = 0.99
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -55,6 +58,8 @@ class Figures(msgspec.Struct, kw_only=True):
     most_in_flight: int = 0
     reported_good: int = 0
     reported_bad: int = 0
+    reported_late: int = 0
+    offences: dict[str, int] = {}
     wire: dict[str, int] = {}
 
 
@@ -89,6 +94,7 @@ class SolvingService:
         self.accounts = accounts
         self.tasks = TaskBook(random, most_tasks)
         self.tokens = TokenBook(random, most_tokens)
+        self._offences = Offences()
         self.verified = Verified()
 
     @property
@@ -119,25 +125,20 @@ class SolvingService:
 
         A Fault in place of the order is refused after the key was looked at.
         """
-        behaviour = self.behaviour(vendor.name)
-        refused = self._refusal(vendor, key, Operation.CREATE, now) or self._no_room(vendor, now)
-        if refused is None and isinstance(order, Fault):
-            refused = self._refused(vendor, order)
-        if refused is None and isinstance(order, Order) and order.kind.name in behaviour.unsupported:
-            refused = self._refused(vendor, Fault.NOT_SUPPORTED)
+        figures = self._figures[vendor.name]
+        refused = self._refusal(vendor, key, Operation.CREATE, now)
+        if refused is None:
+            self._break(vendor, key, self._offences.ordered(vendor, key, now), now)
+            refused = self._order_refusal(vendor, key, order, now)
         if refused is not None or isinstance(order, Fault):
-            self._figures[vendor.name].refused += 1
-            return refused or self._refused(vendor, Fault.BAD_REQUEST)
+            figures.refused += 1
+            return self._refused_order(vendor, key, refused or self._refused(vendor, Fault.BAD_REQUEST), now)
+        self._offences.accepted(vendor, key)
         price = vendor.prices[order.kind.name]
-        balance = self.accounts.balance(key)
-        if balance is None or balance < price:
-            self._figures[vendor.name].refused += 1
-            return self._refused(vendor, Fault.ZERO_BALANCE)
         task = self._new_task(vendor, order, now)
         if (task.failure and vendor.charges_failures) or (not task.failure and task.ready_at < math.inf):
             self._charge(vendor, key, task, price, now)
         self.tasks.add(task)
-        figures = self._figures[vendor.name]
         figures.created += 1
         figures.failed += bool(task.failure)
         figures.most_in_flight = max(figures.most_in_flight, self.tasks.in_flight(vendor.name, now))
@@ -156,8 +157,19 @@ class SolvingService:
             return refused
         if now < task.ready_at:
             return Pending()
+        if task.ended:
+            self._break(vendor, key, Offence.POLLED_AFTER_END, now)
+        task.ended = True
         if task.failure:
             return Refused(task.failure)
+        return self._delivered(vendor, task)
+
+    def at_once(self, vendor: Vendor, task: Task, now: float) -> Ready:
+        """Return the answer to a task that its vendor solves while the client waits."""
+        task.ready_at, task.ended = now, True
+        return self._delivered(vendor, task)
+
+    def _delivered(self, vendor: Vendor, task: Task) -> Ready:
         if not task.token:
             task.token = self._token(task)
             self._figures[vendor.name].delivered += 1
@@ -178,10 +190,16 @@ class SolvingService:
         task = self.tasks.get(vendor.name, task_id, now)
         if task is None:
             return self._refused(vendor, Fault.NO_SUCH_TASK)
-        if not task.report:
-            task.report = "good" if good else "bad"
-            self._figures[vendor.name].reported_good += good
-            self._figures[vendor.name].reported_bad += not good
+        figures = self._figures[vendor.name]
+        if vendor.report_window_s and now > task.ready_at + vendor.report_window_s:
+            figures.reported_late += 1
+            return Refused("REPORT_NOT_RECORDED")
+        if task.report:
+            # Only the older family says that it was told before.
+            return self._refused(vendor, Fault.REPORTED_BEFORE) if vendor.report_window_s else None
+        task.report = "good" if good else "bad"
+        figures.reported_good += good
+        figures.reported_bad += not good
         return None
 
     def verify(self, token: str, sitekey: str, host: str, now: float) -> Verdict:
@@ -204,24 +222,55 @@ class SolvingService:
         if self.accounts.balance(key) is None:
             return self._refused(vendor, Fault.KEY_UNKNOWN)
         if self._banned_until.get((vendor.name, key), -math.inf) > now:
+            self._offend(vendor, Offence.WHILE_BANNED)
             return self._refused(vendor, Fault.BANNED)
         if operation is not Operation.RESULT:  # a result's error is drawn once, with its task
             code = self.behaviour(vendor.name).refusal(operation, self._random)
             return Refused(code) if code else None
         return None
 
-    def _no_room(self, vendor: Vendor, now: float) -> Refused | None:
+    def _order_refusal(self, vendor: Vendor, key: str, order: Order | Fault, now: float) -> Refused | None:
+        """Say what is wrong with an order, or with the account that gives it."""
         behaviour = self.behaviour(vendor.name)
-        if behaviour.zero_balance:
-            return self._refused(vendor, Fault.ZERO_BALANCE)
-        if vendor.sells_threads and self.tasks.in_flight(vendor.name, now) >= behaviour.threads:
-            return self._refused(vendor, Fault.ZERO_BALANCE)
-        return self._refused(vendor, Fault.NO_SLOT) if self.tasks.full(now) else None
+        fault = None
+        threads = behaviour.threads if vendor.sells_threads else math.inf
+        if behaviour.zero_balance or self.tasks.in_flight(vendor.name, now) >= threads:
+            fault = Fault.ZERO_BALANCE
+        elif self.tasks.full(now):
+            fault = Fault.NO_SLOT
+        elif isinstance(order, Fault):
+            fault = order
+        elif order.kind.name in behaviour.unsupported:
+            fault = Fault.NOT_SUPPORTED
+        elif (self.accounts.balance(key) or 0) < vendor.prices[order.kind.name]:
+            fault = Fault.ZERO_BALANCE
+        return None if fault is None else self._refused(vendor, fault)
+
+    def _refused_order(self, vendor: Vendor, key: str, refused: Refused, now: float) -> Refused:
+        """Take note of a refused order, which may be one too many."""
+        dead = refused.code in (vendor.codes[Fault.KEY_UNKNOWN], vendor.codes[Fault.ZERO_BALANCE])
+        busy = refused.code in (vendor.codes[Fault.NO_SLOT], vendor.codes[Fault.TOO_FAST])
+        if vendor.sells_threads and refused.code == vendor.codes[Fault.ZERO_BALANCE]:
+            dead, busy = False, True
+        offence = self._offences.refused(vendor, key, refused.code, dead=dead, busy=busy)
+        self._break(vendor, key, offence, now)
+        return refused
+
+    def _offend(self, vendor: Vendor, offence: Offence) -> None:
+        counts = self._figures[vendor.name].offences
+        counts[offence] = counts.get(offence, 0) + 1
+
+    def _break(self, vendor: Vendor, key: str, offence: Offence | None, now: float) -> None:
+        """Count a broken rule, and ban for it where the behaviour says so."""
+        if offence is None:
+            return
+        self._offend(vendor, offence)
+        if self.behaviour(vendor.name).enforce_bans and offence is not Offence.POLLED_AFTER_END:
+            self._ban(vendor, key, now)
 
     def _new_task(self, vendor: Vendor, order: Order, now: float) -> Task:
         behaviour = self.behaviour(vendor.name)
-        mean_ms = self._latency_ms if behaviour.latency_ms is None else behaviour.latency_ms
-        took_s = mean_ms / 1000 * self._random.uniform(1 - behaviour.spread, 1 + behaviour.spread)
+        took_s = behaviour.took_s(self._latency_ms, self._random)
         never = behaviour.never_ready > 0 and self._random.random() < behaviour.never_ready
         ready_at = math.inf if never else now + took_s
         counted_from = now if never or vendor.window_from is Window.CREATED else ready_at
@@ -254,7 +303,8 @@ class SolvingService:
 
     def _count_poll(self, vendor: Vendor, key: str, task: Task, now: float) -> Refused | None:
         since = task.created_at if task.polled_at is None else task.polled_at
-        early = now - since < vendor.least_interval_s
+        # Clocks and the way here may make a client's five seconds a little less.
+        early = now - since < vendor.least_interval_s * _TOLERANCE
         task.polls += 1
         task.early_polls += early
         task.polled_at = now
@@ -262,7 +312,10 @@ class SolvingService:
         figures.polls += 1
         figures.early_polls += early
         figures.most_polls = max(figures.most_polls, task.polls)
+        if early:
+            self._offend(vendor, Offence.EARLY_POLL)
         if task.polls > vendor.most_polls:
+            self._offend(vendor, Offence.TOO_MANY_POLLS)
             self._ban(vendor, key, now)
             return self._refused(vendor, Fault.BANNED)
         if early and self.behaviour(vendor.name).enforce_intervals:
@@ -277,6 +330,8 @@ class SolvingService:
 
     def _token(self, task: Task) -> str:
         order = task.order
+        if order.shown and not task.wrong:
+            return order.shown
         if task.wrong:
             return self.tokens.forge(order.kind)
         return self.tokens.issue(

@@ -13,7 +13,7 @@ from tidegate_cli.simulator.kinds import Kind
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks to have solved."""
+    """What a client asks to have solved; ``shown`` is the text that an image says it shows."""
 
     kind: Kind
     sitekey: str
@@ -21,12 +21,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     action: str = ""
     cdata: str = ""
+    challenge: str = ""
+    shown: str = ""
 
 
 class Task(msgspec.Struct, kw_only=True):
     """One task. Times are monotonic seconds; ``ready_at`` is infinite for one that never gets ready.
 
-    ``failure`` is the vendor's code where the task will fail; ``wrong`` means a token that no site accepts.
+    ``ended`` says that a poll has brought its end. ``failure`` is the vendor's code where the task will fail;
+    ``wrong`` means a token that no site accepts.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Task(msgspec.Struct, kw_only=True):
     early_polls: int = 0
     polled_at: float | None = None
     report: str = ""
+    ended: bool = False
 
 
 class TaskBook:
