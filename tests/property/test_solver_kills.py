@@ -6,6 +6,7 @@ outside world saw: charges, answers, booked costs.
 """
 
 import asyncio
+from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,9 @@ from tidegate.captcha_records import CaptchaRequest, SolutionStatus
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack
 from tidegate.events import Event
+from tidegate.ledger.entries import Settle, read_entry
+from tidegate.ledger.machine import Ledger
+from tidegate.money import micros
 from tidegate.outcome import Done, Outgoing
 from tidegate.records import Inbound
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
@@ -156,6 +160,26 @@ class World:
                 assert solve.cost > 0
             elif solve.error_code != "in_doubt":
                 assert solve.cost == 0
+        self.judge_the_ledger()
+
+    def judge_the_ledger(self) -> None:
+        """M3, M9: no reservation stays open, and only what is in doubt may differ from the charges."""
+        ledger = Ledger()
+        settled: dict[str, list[Settle]] = defaultdict(list)
+        for record in self.broker.records(Topic.BUDGET):
+            entry = read_entry(record.value)
+            before = dict(ledger.open)
+            ledger.apply(record.offset, record.timestamp_ms, entry)
+            if isinstance(entry, Settle) and before.keys() - ledger.open.keys():
+                settled[entry.request_id].append(entry)
+        assert ledger.open == {}
+        for request in {each.request_id: each for each in self.requests}.values():
+            ends = settled[request.request_id]
+            certain = sum(each.cost for each in ends if not each.in_doubt)
+            in_doubt = sum(each.cost for each in ends if each.in_doubt)
+            price = micros(self.vendor.prices[request.challenge.kind])
+            charged = price * self.vendor.charges.count(request.challenge.page_url)
+            assert certain <= charged <= certain + in_doubt
 
 
 def two_requests_and_a_duplicate() -> list[CaptchaRequest]:
@@ -312,6 +336,7 @@ def test_the_judge_sees_a_second_purchase() -> None:
 def test_every_kind_of_step_was_killed_at() -> None:
     """The exhaustive test above really walks over reservations, purchases, polls, answers and commits."""
     assert {name.split()[1] for name in GOOD} == {
+        "budget",
         "captcha-tasks",
         "/createTask",
         "/getTaskResult",

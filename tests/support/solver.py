@@ -1,6 +1,7 @@
 """What the solver's tests share: a small solving service in memory, and requests."""
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ from tidegate_solver.settings import ProviderSettings, Settings, SolverSettings
 from tidegate_solver.transport import NoAnswerError, NotSentError, Transport
 from tidegate_solver.wire import Call
 
+# A process like no other: what one of them wrote is never taken for another one's.
+_SEEDS = count(7)
 KEY = "the-secret-account-key"
 PARTITION = 3
 
@@ -218,7 +221,7 @@ def context(
         emit=emit,
         clock=clock,
         broker_clock=BrokerClock(clock),
-        random=seeded_random(7),
+        random=seeded_random(next(_SEEDS)),
         sink=sink,
         reader=reader,
         partitions=4,

@@ -11,8 +11,17 @@ from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 ROOT = Path(__file__).parents[2]
 # Events that are worth a line and no number: they tell of one thing that a number would hide.
 ONLY_LINES = {
-    "fetcher": set[str](),
-    "solver": {"JournalRestored", "JournalTrimmed", "PollTroubled", "ProviderUnverified"},
+    "fetcher": {"LagKnown", "SiteCleared"},
+    "solver": {
+        "JournalRestored",
+        "JournalTrimmed",
+        "LedgerRecordIgnored",
+        "LedgerRestored",
+        "PollTroubled",
+        "ProviderUnverified",
+        "SnapshotTooLarge",
+        "SnapshotWritten",
+    },
     "storer": {"StorerReady"},
 }
 

@@ -6,7 +6,7 @@ Every service's ``__main__`` is one call of ``main`` with its settings, its plan
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -43,10 +43,17 @@ _BROKER_WAIT_S = 60.0
 
 
 class PartitionReader(Protocol):
-    """Reads a whole partition outside the consumer group, for journals."""
+    """Reads a whole partition outside the consumer group, for journals and for logs that all read."""
 
     def read(self, topic: str, partition: int) -> AsyncIterator[Inbound]:
         """Yield the partition's records from its start to the end captured at the call (M6)."""
+        ...
+
+    def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+        """Yield what comes from ``offset`` on in batches, for ever; an empty one now and then.
+
+        Raises OffsetsLostError where the record at ``offset`` is gone, BrokerError for what may pass.
+        """
         ...
 
 

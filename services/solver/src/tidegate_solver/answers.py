@@ -6,19 +6,23 @@ brings its own copy, and the whole solution inside a journal entry would not fit
 
 import msgspec
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus, SolveRecord
+from tidegate.ledger.decisions import Decision, Verdict
+from tidegate.ledger.entries import Scope
 
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind, answer_life_s
 from tidegate_solver.strength import is_of_the_request
 
 IN_DOUBT = "in_doubt"
+BUDGET_EXHAUSTED = "budget_exhausted"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How a request was answered.
 
     ``lifetime_s`` is what was left of the token's life at ``answered_at_ms`` (broker's clock). ``cost``
-    in US dollars; ``error_code`` the solving service's, or ours where it has none.
+    in US dollars; ``error_code`` the solving service's, or ours where it has none. ``exhausted`` is the
+    budget that is used up, where that is why. ``in_doubt``: nobody knows whether the cost was charged.
     """
 
     status: SolutionStatus
@@ -35,6 +39,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     polls: int = 0
     created_at_ms: int | None = None
     answered_at_ms: int
+    exhausted: Scope | None = None
+    in_doubt: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -75,6 +81,7 @@ def solution(request: CaptchaRequest, answer: Answer, now_ms: int) -> CaptchaSol
         task_id=answer.task_id,
         cost=answer.cost,
         lifetime_s=max(0.0, answer.lifetime_s - passed_s),
+        exhausted=answer.exhausted,
     )
 
 
@@ -103,6 +110,26 @@ def unbought(status: SolutionStatus, code: str, message: str, now_ms: int) -> An
     return Answer(status=status, message=message, error_code=code, answered_at_ms=now_ms)
 
 
+def denied(decision: Decision, now_ms: int) -> Answer:
+    """Return the answer where the ledger granted no money (M8).
+
+    A used-up budget is refused at once. A paused run is not the job's fault, and its jobs wait; neither is
+    a ledger that took too long.
+    """
+    match decision.verdict:
+        case Verdict.EXHAUSTED:
+            message = f"the budget of {decision.scope} is used up"
+            refused = unbought(SolutionStatus.REFUSED, BUDGET_EXHAUSTED, message, now_ms)
+            return msgspec.structs.replace(refused, exhausted=decision.scope)
+        case Verdict.CANCELLED:
+            return unbought(SolutionStatus.REFUSED, "run_cancelled", "the run was cancelled", now_ms)
+        case Verdict.PAUSED:
+            return unbought(SolutionStatus.EXPIRED_UNBOUGHT, "run_paused", "the run is paused", now_ms)
+        case _:
+            message = "the budget could not be asked in time"
+            return unbought(SolutionStatus.EXPIRED_UNBOUGHT, "budget_unknown", message, now_ms)
+
+
 def in_doubt(provider: str, max_cost: float, message: str, now_ms: int) -> Answer:
     """Return the answer where a task may exist whose id is not known: spent at its maximum (M3)."""
     return Answer(
@@ -112,6 +139,7 @@ def in_doubt(provider: str, max_cost: float, message: str, now_ms: int) -> Answe
         cost=max_cost,
         error_code=IN_DOUBT,
         answered_at_ms=now_ms,
+        in_doubt=True,
     )
 
 
@@ -139,13 +167,17 @@ def rejected(provider: str, reply: wire.Rejected, now_ms: int) -> Answer:
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task that was made is booked with: who, which, when, how much in US dollars."""
+    """What a task that was made is booked with: who, which, when, how much in US dollars.
+
+    A cost that is not certain is the most that it may have been.
+    """
 
     provider: str
     task_id: str
     cost: float
     polls: int
     created_at_ms: int
+    is_certain: bool = True
 
 
 def ended(
@@ -189,4 +221,5 @@ def ended(
         polls=bill.polls,
         created_at_ms=bill.created_at_ms,
         answered_at_ms=now_ms,
+        in_doubt=not bill.is_certain,
     )

@@ -1,7 +1,7 @@
 """The solver's wiring: objects are built here once and handed on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from tidegate.process import Context
 from tidegate.topics import Topic
 
 from tidegate_solver.admission import Admission, AdmissionPolicy
+from tidegate_solver.budget import Budget
 from tidegate_solver.buying import Buyer
 from tidegate_solver.catalog import choose_profile
 from tidegate_solver.events import ProviderUnverified
 from tidegate_solver.handler import Payload, Solver
 from tidegate_solver.heartbeat import Pulse
+from tidegate_solver.ledger_log import LedgerLog
 from tidegate_solver.market import Market, MarketPolicy, Member
 from tidegate_solver.profiles import Profile
 from tidegate_solver.provider import Provider
@@ -108,7 +110,9 @@ def walls_of(account: ProviderSettings, settings: SolverSettings) -> AdmissionPo
     )
 
 
-def market_of(context: Context[Settings], sellers: Sequence[Seller]) -> Market:
+def market_of(
+    context: Context[Settings], sellers: Sequence[Seller], is_barred: Callable[[str], bool]
+) -> Market:
     """Return the providers with their walls. Raises ConfigurationError."""
     settings, clock = context.settings.solver, context.clock
     policy = MarketPolicy(
@@ -136,20 +140,28 @@ def market_of(context: Context[Settings], sellers: Sequence[Seller]) -> Market:
         walls = walls_of(seller.account, settings)
         admission = Admission(provider.name, walls, clock=clock, emit=context.emit)
         members.append(Member(provider, admission, policy, clock.monotonic()))
-    return Market(members, policy, clock=clock, emit=context.emit)
+    return Market(members, policy, is_barred=is_barred, clock=clock, emit=context.emit)
 
 
 @asynccontextmanager
 async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> AsyncIterator[Solver]:
     """Put the solver together on any transports; wait at the end for purchases that are still under way."""
     settings = context.settings.solver
-    market = market_of(context, sellers)
     pulse = Pulse(context.clock, context.settings.kafka.session_timeout_s, context.membership_age_s)
     async with asyncio.TaskGroup() as owner:
         ticker = owner.create_task(pulse.run(), name="heartbeat")
+        log = LedgerLog(
+            context.sink, context.reader, clock=context.clock, random=context.random, emit=context.emit
+        )
+        following = owner.create_task(log.run(), name="ledger")
+        budget = Budget(log, context.broker_clock, context.emit)
+        market = market_of(context, sellers, budget.is_barred)
         watch = owner.create_task(market.watch(), name="accounts")
-        purchases = Purchases(owner, context.sink, pulse, context.broker_clock, context.emit)
+        purchases = Purchases(
+            owner, context.sink, budget, pulse, broker_clock=context.broker_clock, emit=context.emit
+        )
         try:
+            await log.restored()
             buyer = Buyer(
                 settings,
                 market,
@@ -162,9 +174,10 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             yield Solver(
                 settings,
                 buyer,
+                budget,
                 Verdicts(market, context.broker_clock, context.emit, reports=settings.reports),
                 purchases,
-                context.reader,
+                reader=context.reader,
                 broker_clock=context.broker_clock,
                 emit=context.emit,
             )
@@ -173,3 +186,4 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             await purchases.close(settings.connect_timeout_s + 2 * settings.read_timeout_s + 5.0)
             ticker.cancel()
             watch.cancel()
+            following.cancel()

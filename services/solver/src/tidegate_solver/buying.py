@@ -13,11 +13,13 @@ from tidegate.captcha_records import CaptchaRequest, SolutionStatus, TaskState
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
+from tidegate.ledger.decisions import Verdict
 from tidegate.records import Inbound
 
 from tidegate_solver import answers, events, wire
 from tidegate_solver.admission import Turn
 from tidegate_solver.answers import Answer
+from tidegate_solver.budget import Denied
 from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.market import Market, Member, NoOffer, Offer, Patience
 from tidegate_solver.profiles import ErrorKind, KindProfile
@@ -94,14 +96,31 @@ class Buyer:
             result = await self._buy_from(errand, offer, turn, goes_on)
             if isinstance(result, Bought):
                 return await self._harvest(errand.work, offer.member, offer.kind, result.task, turn)
-        if isinstance(result, TooLate):
-            return self._too_late(errand.work)
-        if isinstance(result, wire.InDoubt):
-            return self._in_doubt(request, offer.member.name, offer.kind.price, result.message)
-        following = self._refused(request, errand.visit, offer.member, result, others=others)
-        if following is Next.END:
-            return answers.rejected(offer.member.name, result, self._broker_clock.now_ms())
-        return following
+        return self._unbought(errand, offer, result, others=others)
+
+    def _unbought(
+        self,
+        errand: _Errand,
+        offer: Offer,
+        result: TooLate | Denied | wire.InDoubt | wire.Rejected,
+        *,
+        others: bool,
+    ) -> Answer | Next:
+        """Return what follows where no task was made, or nobody knows."""
+        request, now_ms = errand.work.payload, self._broker_clock.now_ms()
+        match result:
+            case TooLate():
+                return self._too_late(errand.work)
+            case Denied(decision) if decision.verdict is Verdict.PROVIDER_OUT:
+                return Next.OTHER  # the market knows it by now
+            case Denied(decision):
+                return answers.denied(decision, now_ms)
+            case wire.InDoubt(message=message):
+                return self._in_doubt(request, offer.member.name, offer.kind.price, message)
+            case wire.Rejected():
+                following = self._refused(request, errand.visit, offer.member, result, others=others)
+                ended = following is Next.END
+                return answers.rejected(offer.member.name, result, now_ms) if ended else following
 
     async def _buy_from(
         self, errand: _Errand, offer: Offer, turn: Turn, goes_on: Callable[[wire.Rejected], bool]
@@ -168,6 +187,7 @@ class Buyer:
                 cost=entry.max_cost,
                 polls=0,
                 created_at_ms=entry.created_at_ms,
+                is_certain=False,
             )
             age_s = self._age_s(work.record)
             return answers.ended(request, gone, bill, age_s=age_s, uncertain_s=0.0, now_ms=now_ms)
@@ -203,7 +223,6 @@ class Buyer:
         self._market.ended(member, request, harvest, resumed=task.resumed)
         cost = member.provider.cost_of(harvest.result, offer.price)
         if cost > offer.price:
-            self._market.overcharged(member)
             self._emit(
                 events.CostAboveReservation(
                     request_id=request.request_id,
@@ -218,6 +237,7 @@ class Buyer:
             cost=cost,
             polls=harvest.polls,
             created_at_ms=task.created_at_ms,
+            is_certain=member.provider.is_cost_certain(harvest.result),
         )
         return answers.ended(
             request,

@@ -279,3 +279,94 @@ class AnswerJudged(Event, frozen=True, kw_only=True):
     kind: str
     accepted: bool
     reported: str
+
+
+class LedgerRestored(Event, frozen=True, kw_only=True):
+    """The budget's ledger was read: ``records`` of them after the snapshot at offset ``snapshot``.
+
+    ``spent`` in US dollars, ``open`` reservations.
+    """
+
+    snapshot: int
+    records: int
+    limits: int
+    open: int
+    spent: str
+
+
+class LedgerInterrupted(Event, frozen=True, kw_only=True):
+    """The ledger could not be read for a moment; meanwhile nothing is bought."""
+
+    level: ClassVar[str] = "warning"
+
+    offset: int
+    error: str
+
+
+class LedgerRecordIgnored(Event, frozen=True, kw_only=True):
+    """A record of the ledger changed nothing, for everybody who reads it."""
+
+    level: ClassVar[str] = "warning"
+
+    offset: int
+    kind: str
+    why: str
+
+
+class SnapshotWritten(Event, frozen=True, kw_only=True):
+    """The ledger's state before the record at ``offset`` was written down; ``size`` in bytes."""
+
+    level: ClassVar[str] = "debug"
+
+    offset: int
+    size: int
+
+
+class SnapshotTooLarge(Event, frozen=True, kw_only=True):
+    """A snapshot does not fit its topic: the next start reads more of the log, and nothing else changes."""
+
+    level: ClassVar[str] = "warning"
+
+    offset: int
+    size: int
+
+
+class BudgetLevel(Event, frozen=True, kw_only=True):
+    """50, 80 or 100 percent of a budget are spent or reserved. Amounts in US dollars."""
+
+    level: ClassVar[str] = "warning"
+
+    scope: str
+    percent: int
+    used: str
+    limit: str
+
+
+class ProviderBarred(Event, frozen=True, kw_only=True):
+    """A provider charged more than was reserved: no solver uses it until a person admits it again (M2)."""
+
+    level: ClassVar[str] = "error"
+
+    provider: str
+    request_id: str
+    reserved: str
+    cost: str
+
+
+class PurchaseDenied(Event, frozen=True, kw_only=True):
+    """The ledger granted no money for a request; ``scope`` is the budget that is used up."""
+
+    request_id: str
+    provider: str
+    reason: str
+    scope: str | None
+
+
+class LeftoverSettled(Event, frozen=True, kw_only=True):
+    """A reservation that no journal knows of was settled at its maximum, in doubt (M3). In US dollars."""
+
+    level: ClassVar[str] = "warning"
+
+    request_id: str
+    provider: str
+    cost: float

@@ -6,10 +6,11 @@ does not know is bought, and only where its kind is sold, its price allowed and 
 
 Solver trouble is never the runtime's ``Retry`` or ``Dead``: the answer says what happened and the fetcher
 decides (C2). What is published goes out in a fixed order, by the runtime, one after the other: the solve's
-cost, the answer, and last the journal's ``answered``. Whatever is lost by a crash in between, the redo finds
-``task`` in the journal and publishes all of it again, without a purchase; and ``answered`` never stands for
-an answer that nobody was given (M4). Producing after ``handle`` has returned also keeps these records out of
-reach of the handler's deadline.
+cost, the answer, the end of the ledger's reservation, and last the journal's ``answered``. Whatever is lost
+by a crash in between, the redo finds ``task`` in the journal and publishes all of it again, without a
+purchase; and ``answered`` never stands for an answer that nobody was given (M4), nor for a reservation that
+nobody would ever end. Producing after ``handle`` has returned also keeps these records out of reach of the
+handler's deadline.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from tidegate.topics import Topic
 
 from tidegate_solver import answers, events
 from tidegate_solver.answers import Answer
+from tidegate_solver.budget import Budget
 from tidegate_solver.buying import Buyer
 from tidegate_solver.journal import Entry, Journal
 from tidegate_solver.journal_log import entry_record, restore
@@ -48,15 +50,17 @@ class Solver:
         self,
         settings: SolverSettings,
         buyer: Buyer,
+        budget: Budget,
         verdicts: Verdicts,
         purchases: Purchases,
-        reader: PartitionReader,
         *,
+        reader: PartitionReader,
         broker_clock: BrokerClock,
         emit: Emit,
     ) -> None:
         self._settings = settings
         self._buyer = buyer
+        self._budget = budget
         self._verdicts = verdicts
         self._purchases = purchases
         self._reader = reader
@@ -80,6 +84,8 @@ class Solver:
             keep_ms=int(self._settings.journal_keep_s * 1000), max_answered=self._settings.journal_entries
         )
         restored = await restore(self._reader, partition, journal, self._broker_clock)
+        # What its former owner reserved stands in the ledger; so it must be known here as it is now.
+        await self._budget.catch_up()
         self._journals[partition] = journal
         self._emit(
             events.JournalRestored(
@@ -154,7 +160,9 @@ class Solver:
             Outgoing(topic=Topic.SOLVES, site=site, value=records.encode(solve)),
             self._solution(request, answer),
         ]
-        if journal.get(request.request_id) is not None:
+        known = journal.get(request.request_id)
+        outgoing += self._budget.closing(request.request_id, known, answer)
+        if known is not None:
             entry = journal.answer(request.request_id, answer)
             outgoing.append(entry_record(site, record.partition, request.request_id, entry))
         self._emit(
@@ -188,6 +196,7 @@ class Solver:
             error_code="internal",
             created_at_ms=None if entry is None else entry.created_at_ms,
             answered_at_ms=self._broker_clock.now_ms(),
+            in_doubt=entry is not None,
         )
 
     def _repeat(self, request: CaptchaRequest, answer: Answer) -> Outgoing:

@@ -89,9 +89,18 @@ Patience = Callable[[Provider, KindProfile], float]
 class Market:
     """The providers of this process, by name."""
 
-    def __init__(self, members: Sequence[Member], policy: MarketPolicy, *, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        policy: MarketPolicy,
+        *,
+        is_barred: Callable[[str], bool],
+        clock: Clock,
+        emit: Emit,
+    ) -> None:
         self.members: Mapping[str, Member] = {member.name: member for member in members}
         self._policy = policy
+        self._is_barred = is_barred
         self._clock = clock
         self._emit = emit
         self._by_provider = Refusals(
@@ -208,12 +217,6 @@ class Market:
         """Say whether a site has refused this provider's answers so often that they are not bought."""
         return self._is_refused(member, site, kind, self._clock.monotonic())
 
-    def overcharged(self, member: Member) -> None:
-        """Take a provider out that charged more than its price: what is reserved for it is wrong (M2)."""
-        now_s = self._clock.monotonic()
-        if member.standing.take_out("cost_above_price", 0.0, now_s, for_good=True):
-            self._emit(events.ProviderOut(provider=member.name, code="cost_above_price", looks_again=False))
-
     async def watch(self) -> None:
         """Look at the accounts until cancelled: of those that are out, often, of the others, now and then."""
         async with asyncio.TaskGroup() as looks:
@@ -250,6 +253,8 @@ class Market:
 
     def _why_not(self, member: Member, now_s: float) -> str | None:
         """Return why a provider cannot be asked now, whoever wants it; None where it can."""
+        if self._is_barred(member.name):
+            return "cost_above_price"
         if member.standing.place(now_s) is not Place.IN:
             return member.standing.code
         for what in ("solves", "is taken"):

@@ -30,6 +30,9 @@ _FAMILIES: Mapping[Family, Callable[[Profile, str], wire.Family]] = {
 
 Refusal = TypeVar("Refusal", wire.Rejected, wire.Failed)
 
+# Codes of our own: the task goes on at the vendor's, and nobody here asks after it any more.
+GIVEN_UP = frozenset({"poll_cap", "time_limit"})
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task at the service. ``created_at_ms`` by the broker's clock; ``resumed`` from the journal."""
@@ -210,13 +213,22 @@ class Provider:
     def cost_of(self, result: wire.Ready | wire.Failed, kind_price: float) -> float:
         """Return what a task that was made is booked at, in US dollars.
 
-        The reply's own figure; else the price, also for a failure unless the vendor says that it is free.
+        The reply's own figure; else the price, also for a failure unless the vendor says that it is free. A
+        task that was given up here may still be solved there, and charged.
         """
         if result.cost is not None:
             return result.cost
-        if isinstance(result, wire.Failed) and self.profile.is_uncharged(result.code):
-            return 0.0
-        return kind_price
+        return 0.0 if isinstance(result, wire.Failed) and self._is_free(result) else kind_price
+
+    def is_cost_certain(self, result: wire.Ready | wire.Failed) -> bool:
+        """Say whether ``cost_of`` is what the vendor charges, or only the most that it may (M3)."""
+        if isinstance(result, wire.Ready) or result.cost is not None:
+            return True
+        given_up = result.kind is ErrorKind.LOST or result.code in GIVEN_UP
+        return self._is_free(result) or (self.profile.charges_failures and not given_up)
+
+    def _is_free(self, result: wire.Failed) -> bool:
+        return result.code not in GIVEN_UP and self.profile.is_uncharged(result.code)
 
     def _is_gone(self, age_s: float) -> bool:
         """Say whether the vendor has certainly thrown a result of that age away."""

@@ -5,7 +5,9 @@ a crash may cost a solve (the promise names it). So that nothing but a crash ope
 a task of their own: a handler that is cancelled meanwhile leaves it behind, the journal still gets the task
 id, and the redo resumes instead of buying again.
 
-The budget ledger's reservation belongs before the journal's here, its void and settle beside ours.
+The ledger's reservation stands before the journal's, so that there is none of the journal without money
+behind it; and a refused one leaves nothing behind here. What was reserved and not sent is given back at once,
+or by the handler with its answer.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from tidegate.events import Emit
 
 from tidegate_solver import wire
 from tidegate_solver.admission import Turn
+from tidegate_solver.budget import Budget, Denied, Granted
 from tidegate_solver.events import PurchaseOrphaned, StallNoticed
 from tidegate_solver.heartbeat import Pulse
 from tidegate_solver.journal import Journal
@@ -40,7 +43,7 @@ class Bought(msgspec.Struct, frozen=True):
     task: Task
 
 
-Result: TypeAlias = Bought | wire.Rejected | wire.InDoubt | TooLate
+Result: TypeAlias = Bought | wire.Rejected | wire.InDoubt | TooLate | Denied
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +93,17 @@ class Purchases:
     """Runs purchases, at most one for a request."""
 
     def __init__(
-        self, owner: TaskOwner, sink: Sink, pulse: Pulse, broker_clock: BrokerClock, emit: Emit
+        self,
+        owner: TaskOwner,
+        sink: Sink,
+        budget: Budget,
+        pulse: Pulse,
+        *,
+        broker_clock: BrokerClock,
+        emit: Emit,
     ) -> None:
         self._owner = owner
+        self._budget = budget
         self._sink = sink
         self._pulse = pulse
         self._broker_clock = broker_clock
@@ -161,9 +172,18 @@ class Purchases:
             del self._running[request_id]
 
     async def _steps(self, order: Order, running: _Running) -> Result:
-        request_id = order.request.request_id
         if running.is_abandoned():
             return TooLate()
+        granted = await self._budget.reserve(order.request, order.provider.name, order.offer.price)
+        if isinstance(granted, Denied):
+            return granted
+        if running.is_abandoned() or self._broker_clock.now_ms() >= order.until_ms:
+            await self._budget.void(granted)
+            return TooLate()
+        return await self._spend(order, running, granted)
+
+    async def _spend(self, order: Order, running: _Running, granted: Granted) -> Result:
+        request_id = order.request.request_id
         order.journal.reserve(
             request_id,
             provider=order.provider.name,
@@ -200,6 +220,7 @@ class Purchases:
                 # Nothing was spent and there will be another try: a crash before it must not count as spent.
                 order.journal.void(request_id)
                 await self._write(order, request_id)
+                await self._budget.void(granted)
         return reply
 
     async def _write(self, order: Order, request_id: str) -> None:

@@ -25,7 +25,6 @@ class Standing:
         self._place = Place.IN
         self._until_s = 0.0
         self._check_at_s = 0.0
-        self._for_good = False
         self.code = ""
 
     def place(self, now_s: float) -> Place:
@@ -43,24 +42,23 @@ class Standing:
         self._until_s = max(self._until_s, now_s + wait_s)
         return news
 
-    def take_out(self, code: str, wait_s: float, now_s: float, *, for_good: bool = False) -> bool:
+    def take_out(self, code: str, wait_s: float, now_s: float) -> bool:
         """Ask it nothing more until a look at the account brings it back; True where that is news.
 
-        The first look comes after ``wait_s``. ``for_good``: nothing brings it back but a new start.
+        The first look comes after ``wait_s``.
         """
         news = self.place(now_s) is not Place.OUT
         self._place, self.code = Place.OUT, code
-        self._for_good = self._for_good or for_good
         self._check_at_s = now_s + max(wait_s, self._check_every_s)
         return news
 
     def is_check_due(self, now_s: float) -> bool:
         """Say whether it is time to look at the account of one that is out."""
-        return self.place(now_s) is Place.OUT and not self._for_good and now_s >= self._check_at_s
+        return self.place(now_s) is Place.OUT and now_s >= self._check_at_s
 
     def checked(self, now_s: float, *, well: bool, wait_s: float = 0.0) -> bool:
         """Take note of a look at the account; True where that brought it back."""
-        if self.place(now_s) is not Place.OUT or self._for_good:
+        if self.place(now_s) is not Place.OUT:
             return False
         if not well:
             self._check_at_s = now_s + max(wait_s, self._check_every_s)

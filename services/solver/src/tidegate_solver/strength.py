@@ -8,7 +8,7 @@ from tidegate.flow.adaptive_limit import Ending
 
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind
-from tidegate_solver.provider import Harvest
+from tidegate_solver.provider import GIVEN_UP, Harvest
 from tidegate_solver.transport import NOT_SENT
 
 # Refused at the front door for what the request holds; the next one may pass.
@@ -52,6 +52,6 @@ def ending_of_harvest(harvest: Harvest) -> Ending:
     """
     if harvest.polls == 0 or harvest.troubled:
         return Ending.IGNORED
-    if isinstance(harvest.result, wire.Ready) or harvest.result.code in ("time_limit", "poll_cap"):
+    if isinstance(harvest.result, wire.Ready) or harvest.result.code in GIVEN_UP:
         return Ending.SUCCESS
     return Ending.IGNORED

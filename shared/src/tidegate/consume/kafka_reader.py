@@ -1,6 +1,6 @@
 """Reading a whole partition outside the consumer group: how a journal is restored (M6)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError
 
 from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import close_quietly
+from tidegate.consume.kafka_follower import KafkaFollower
 from tidegate.consume.kafka_record import inbound
 from tidegate.errors import BrokerError
 from tidegate.kafka_security import connection_options
@@ -16,10 +17,14 @@ from tidegate.settings import KafkaSettings
 
 
 class KafkaReader:
-    """Reads partitions from their start to the end captured at the call."""
+    """Reads partitions from their start to the end captured at the call, or follows them for ever."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+
+    def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+        """Yield what comes from ``offset`` on, as ``KafkaFollower`` does."""
+        return KafkaFollower(self._settings).follow(topic, partition, offset)
 
     async def read(self, topic: str, partition: int) -> AsyncIterator[Inbound]:
         """Yield the records that were there at the call. A tombstone has an empty value.

@@ -6,7 +6,7 @@ order and time, commits with metadata, eager rebalances by Range) and nothing el
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -209,3 +209,17 @@ class FakeReader:
         """Yield what is there at the call."""
         for record in list(self._broker.logs[TopicPartition(str(topic), partition)]):
             yield record
+
+    async def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+        """Yield what there is from the offset on, then whatever is appended."""
+        where = TopicPartition(str(topic), partition)
+        while True:
+            first = self._broker.first[where]
+            if first > offset:
+                raise OffsetsLostError({(str(topic), partition): (offset, first)})
+            batch = self._broker.logs[where][offset - first :]
+            offset += len(batch)
+            if not batch:
+                self._broker.grown.clear()
+                await self._broker.grown.wait()
+            yield batch
