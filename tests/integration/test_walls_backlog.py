@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from support.kafka import Broker
 from tidegate.backlog import KafkaBacklog, Standing
@@ -17,6 +18,7 @@ from tidegate.kafka_admin import apply_topics
 from tidegate.outcome import Outgoing
 from tidegate.settings import KafkaSettings, Settings
 from tidegate.topics import Topic
+from tidegate_cli.lag import read_lag
 
 PARTITIONS = 2
 
@@ -27,6 +29,7 @@ class Rig(msgspec.Struct, frozen=True):
     backlog: KafkaBacklog
     sink: KafkaSink
     committer: AIOKafkaConsumer
+    settings: KafkaSettings
     prefix: str
     keeps_metadata: bool
 
@@ -73,7 +76,7 @@ async def rig_on(broker: Broker, prefix: str, *, kafka: bool) -> AsyncIterator[R
     await committer.start()
     backlog = KafkaBacklog(settings, PARTITIONS)
     try:
-        yield Rig(backlog, sink, committer, prefix, kafka)
+        yield Rig(backlog, sink, committer, settings, prefix, kafka)
     finally:
         await backlog.stop()
         await committer.stop()
@@ -95,6 +98,10 @@ async def test_lag_and_the_first_unread_are_read(which: tuple[Broker, bool], top
         assert await rig.read() == Standing(end=5, done=0, unread_ms={0: times[0], 1: times[4]})
         await rig.commit(0, 2)
         assert await rig.read() == Standing(end=5, done=2, unread_ms={0: times[2], 1: times[4]})
+        listed, _ = await read_lag(rig.settings)
+        assert {topic.name: topic.lags for topic in listed if topic.lags} == {
+            f"{topic_prefix}captcha-solutions": {"fetcher": 3}
+        }
         await rig.commit(1, 1)
         await rig.commit(0, 1, done_above=(2,))
         if keeps_metadata:
@@ -108,8 +115,11 @@ async def test_a_broker_that_is_away_is_an_error_and_is_asked_again(tansu: Broke
     async with rig_on(tansu, topic_prefix, kafka=False) as rig:
         await rig.put(0)
         assert (await rig.first_read()).end == 1
-        consumer = rig.backlog._clients.consumer  # type: ignore[union-attr]
-        await consumer.stop()
+
+        async def fail(partitions: object) -> None:
+            raise KafkaConnectionError("cut")
+
+        rig.backlog._clients.consumer.end_offsets = fail  # type: ignore[union-attr]
         with pytest.raises(BrokerError, match="the lag of fetcher on captcha-solutions cannot be read"):
             await rig.read()
         assert (await rig.read()).end == 1

@@ -1,17 +1,15 @@
 """How far each consumer group is on each topic, asked of the broker."""
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from tidegate.backlog import Clients, committed, connected
 from tidegate.errors import BrokerError
-from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings
 from tidegate.topics import Topic
 
@@ -71,23 +69,18 @@ def lags_of(positions: Mapping[tuple[str, int], Position], order: Iterable[str])
 
 async def read_lag(kafka: KafkaSettings) -> tuple[tuple[TopicLag, ...], tuple[GroupState, ...]]:
     """Ask the broker. Raises BrokerError where it cannot be reached."""
-    admin: Any = AIOKafkaAdminClient(**connection_options(kafka), request_timeout_ms=int(_TIMEOUT_S * 1000))
-    consumer: Any = AIOKafkaConsumer(**connection_options(kafka), enable_auto_commit=False)
     try:
-        async with asyncio.timeout(_TIMEOUT_S * 2), contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(admin.close)
-            stack.push_async_callback(consumer.stop)
-            await admin.start()
-            await consumer.start()
-            return await _read(admin, consumer, kafka)
+        async with asyncio.timeout(_TIMEOUT_S * 2), connected(kafka, _TIMEOUT_S) as clients:
+            return await _read(clients, kafka)
     except (KafkaError, OSError, TimeoutError) as error:
         what = str(error) or type(error).__name__
         raise BrokerError(f"Kafka at {kafka.bootstrap} cannot be asked: {what}") from error
 
 
 async def _read(
-    admin: Any, consumer: Any, kafka: KafkaSettings
+    clients: Clients, kafka: KafkaSettings
 ) -> tuple[tuple[TopicLag, ...], tuple[GroupState, ...]]:
+    admin, consumer = clients
     # All topics are listed: the embedded broker makes one that is asked for by name.
     listed = (await admin._get_cluster_metadata(None)).to_object()["topics"]  # noqa: SLF001 -- see kafka_admin
     names = [kafka.prefix + topic for topic in Topic]
@@ -99,17 +92,14 @@ async def _read(
     ends = await consumer.end_offsets(partitions)
     if not kafka.idempotent:
         ends |= await _fetched_ends(consumer, {p: ends[p] for p in partitions if ends[p] > begins[p]})
-    committed: dict[TopicPartition, dict[str, int]] = defaultdict(dict)
+    offsets: dict[TopicPartition, dict[str, int]] = defaultdict(dict)
     states = []
     for group in GROUPS:
         states.append(await _group(admin, kafka.prefix, group))
-        # Partitions are named: without them the embedded broker closes the connection.
-        offsets = await admin.list_consumer_group_offsets(kafka.prefix + group, partitions=partitions)
-        for partition, found in offsets.items():
-            if found.offset >= 0:
-                committed[partition][group] = found.offset
+        for partition, found in (await committed(clients, kafka.prefix + group, partitions)).items():
+            offsets[partition][group] = found.offset
     positions = {
-        (p.topic, p.partition): Position(begin=begins[p], end=ends[p], committed=committed[p])
+        (p.topic, p.partition): Position(begin=begins[p], end=ends[p], committed=offsets[p])
         for p in partitions
     }
     return lags_of(positions, names), tuple(states)
