@@ -78,6 +78,10 @@ chaos: $(STAMP) ## Break everything by a seed's schedule and judge what is left 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --nodes $(NODES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(PER_SECOND),--per-second $(PER_SECOND))
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
+
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
 	$(BIN)/tidegate demo
