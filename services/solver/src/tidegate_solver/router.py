@@ -64,6 +64,10 @@ def rank(candidates: Iterable[Candidate], route: Route) -> list[str]:
     return [candidate.name for candidate in sorted(candidates, key=key)]
 
 
+# Refusals that say nothing of what the next provider will say.
+_ONLY_HERE = frozenset({ErrorKind.FATAL, ErrorKind.UNKNOWN, ErrorKind.UNSUPPORTED})
+
+
 class Next(StrEnum):
     """What follows a refusal: another provider at once, all of them again after a pause, or the end."""
 
@@ -92,13 +96,12 @@ class Visit:
 
     def next_after(self, refused: ErrorKind, *, others: bool) -> Next:
         """Say what would follow a refusal of that class; ``others``: somebody else could be asked."""
-        if refused in (ErrorKind.BUSY, ErrorKind.RETRY):
-            if others:
-                return Next.OTHER
-            return Next.AGAIN if self._rounds_left > 0 else Next.END
-        if refused in (ErrorKind.FATAL, ErrorKind.UNKNOWN, ErrorKind.UNSUPPORTED):
-            return Next.OTHER if others else Next.END
-        return Next.END
+        soft = refused in (ErrorKind.BUSY, ErrorKind.RETRY)
+        if not soft and refused not in _ONLY_HERE:
+            return Next.END
+        if others:
+            return Next.OTHER
+        return Next.AGAIN if self._rounds_left > 0 and (soft or self._busy) else Next.END
 
     def refused(self, name: str, refused: ErrorKind, *, others: bool) -> Next:
         """Take note of a refusal and say what follows."""
