@@ -1,8 +1,9 @@
 """A process that parses pages, one after the other, and may die doing it.
 
-Started by ``parser_pool`` with one end of a socket pair. Frames both ways: a 4-byte big-endian length, then
-MessagePack. It is given no secrets, may take so much memory and no more, and dies with its parent whatever
-it is doing at the time: the kernel kills it, for a parser in an endless loop reads no end of file.
+Started by ``parser_process`` with one end of a socket pair. A page comes as two 4-byte big-endian lengths,
+the task in MessagePack, and the body; an answer goes as one length and MessagePack. It is given no secrets,
+may take so much memory and no more, and dies with its parent whatever it is doing at the time: the kernel
+kills it, for a parser in an endless loop reads no end of file.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import struct
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from io import BufferedReader
+from io import IOBase
 from typing import TypeAlias
 
 import msgspec
@@ -25,15 +26,16 @@ from tidegate_storer.parsers import PageInfo
 Parser: TypeAlias = Callable[[bytes, PageInfo], dict[str, object]]
 
 LENGTH = struct.Struct(">I")
+LENGTHS = struct.Struct(">II")
+_READ_BYTES = 1 << 18  # some pages with one call of the system
 _PR_SET_PDEATHSIG = 1
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """A page to parse, and by which parser."""
+    """What is to be known of a page beside its body, and which parser is to parse it."""
 
     parser: str
     page: PageInfo
-    body: bytes
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -59,22 +61,23 @@ class Ready(msgspec.Struct, frozen=True, array_like=True):
 _TASK = msgspec.msgpack.Decoder(Task)
 
 
-def serve(reader: BufferedReader, send: Callable[[bytes], None], registry: dict[str, str]) -> None:
+def serve(reader: IOBase, send: Callable[[bytes], None], registry: dict[str, str]) -> None:
     """Answer tasks until the other side is gone, or memory is."""
     parsers, broken = _load(registry)
     encoder = msgspec.msgpack.Encoder()
     send(_frame(encoder.encode(Ready(broken))))
-    while header := reader.read(LENGTH.size):
-        task = _TASK.decode(reader.read(LENGTH.unpack(header)[0]))
-        answer = _parse(parsers, task)
+    while header := reader.read(LENGTHS.size):
+        length, size = LENGTHS.unpack(header)
+        task = _TASK.decode(reader.read(length))
+        answer = _parse(parsers, task, reader.read(size))
         send(_frame(encoder.encode(answer)))
         if answer.failure is not None and answer.failure.out_of_memory:
             return
 
 
-def _parse(parsers: dict[str, Parser], task: Task) -> Answer:
+def _parse(parsers: dict[str, Parser], task: Task, body: bytes) -> Answer:
     try:
-        return Answer(parsed=from_fields(parsers[task.parser](task.body, task.page)))
+        return Answer(parsed=from_fields(parsers[task.parser](body, task.page)))
     except MemoryError:
         return Answer(failure=Failure("The parser ran out of memory.", out_of_memory=True))
     except Exception as error:  # noqa: BLE001 -- a parser is foreign code and may raise anything
@@ -126,7 +129,7 @@ def main(arguments: list[str]) -> None:
     _confine(parent, memory_mb)
     with (
         socket.socket(fileno=descriptor) as connection,
-        connection.makefile("rb") as reader,
+        connection.makefile("rb", buffering=_READ_BYTES) as reader,
     ):
         serve(reader, connection.sendall, registry)
 
