@@ -35,7 +35,8 @@ install: $(STAMP) ## Create .venv with the locked dependencies
 .PHONY: lock
 lock: | $(filter $(BOOT)/bin/uv,$(UV)) ## Upgrade every dependency and write requirements/ anew
 	$(UV) lock --quiet --upgrade
-	$(UV) export --quiet --no-header --frozen --no-emit-workspace --all-packages --all-groups -o requirements/dev.txt
+	$(UV) export --quiet --no-header --frozen --no-emit-workspace --all-packages --all-groups --no-group chart -o requirements/dev.txt
+	$(UV) export --quiet --no-header --frozen --no-emit-workspace --only-group chart -o requirements/chart.txt
 	for name in $(IMAGES); do \
 	  $(UV) export --quiet --no-header --frozen --no-emit-workspace --package tidegate-$$name --no-dev -o requirements/$$name.txt; \
 	done
@@ -54,7 +55,7 @@ format: $(STAMP) ## Mend what ruff can mend by itself
 
 .PHONY: test
 test: $(STAMP) ## Every test that needs no Apache Kafka
-	$(BIN)/pytest -m "not kafka"
+	$(BIN)/pytest -m "not kafka and not chart"
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)
@@ -64,11 +65,20 @@ test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 an
 test-containers: $(STAMP) ## The same on images of Kafka and ClickHouse (needs a container engine)
 	TEST_CONTAINERS=required $(BIN)/pytest -m containers tests/containers
 
+$(VENV)/.chart: requirements/chart.txt $(STAMP)
+	$(UV) pip install --quiet --require-hashes -r requirements/chart.txt
+	touch $@
+
+.PHONY: chart
+chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formulas
+	$(BIN)/pytest -m chart tests/chart
+
 .PHONY: docs
 docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration and telemetry
 	$(BIN)/python -m tidegate.schemas docs/schemas
 	$(BIN)/python tools/configuration_docs.py
 	$(BIN)/python tools/telemetry_docs.py
+	$(BIN)/python tools/chart_schema.py
 
 # What the brief campaign of `make test-kafka` does, for longer: SEED= MINUTES= NODES=1|3 PER_SECOND=.
 MINUTES ?= 1

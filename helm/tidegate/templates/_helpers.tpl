@@ -37,6 +37,11 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* A number as it was written: Helm reads it as a float and would print 3.3554432e+07. */}}
+{{- define "tidegate.scalar" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
+{{- end -}}
+
 {{/* Plain settings, as variables. Secrets are files. */}}
 {{- define "tidegate.environment" -}}
 {{- $values := .root.Values -}}
@@ -85,12 +90,12 @@ capabilities: {drop: [ALL]}
 {{- end }}
 - {name: TIDEGATE_RUNTIME__DRAIN_DEADLINE_S, value: {{ $values.drainSeconds | quote }}}
 {{- range $key, $value := $values.settings }}
-- {name: {{ printf "TIDEGATE_%s" ($key | upper) }}, value: {{ $value | toString | quote }}}
+- {name: {{ printf "TIDEGATE_%s" ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
 {{- with get $values.services .service }}
 {{- $service := $.service }}
 {{- range $key, $value := .settings }}
-- {name: {{ printf "TIDEGATE_%s__%s" ($service | upper) ($key | upper) }}, value: {{ $value | toString | quote }}}
+- {name: {{ printf "TIDEGATE_%s__%s" ($service | upper) ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
 {{- with .extraEnv }}
 {{ toYaml . }}

@@ -1,0 +1,229 @@
+"""The chart without a cluster: what renders, what is refused, and that what renders is safe to run."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chart import CHART, Manifest, Values, cases, of_kind, pod_specs, render, values_of
+from tidegate.settings import load
+
+pytestmark = pytest.mark.chart
+
+SERVICES = ("fetcher", "solver", "storer")
+EVERYTHING = CHART / "ci/everything-values.yaml"
+PLAIN = CHART / "ci/plain-values.yaml"
+STRIMZI = CHART / "examples/strimzi.yaml"
+# Kinds of custom resources: their schemas are not Kubernetes' own.
+_CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+
+
+def changed(path: Path, **changes: Any) -> Values:
+    """Return a file's values with some set: ``kafka__partitions=3``."""
+    values = copy.deepcopy(values_of(path))
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return values
+
+
+@pytest.mark.parametrize("path", cases(), ids=lambda path: path.stem)
+def test_every_manifest_is_what_kubernetes_takes(path: Path) -> None:
+    """By Kubernetes' own schemas, strictly: no unknown field."""
+    from kubernetes_validate.utils import validate  # noqa: PLC0415 -- there only where the chart's tests run
+
+    manifests = render(values_of(path))
+    assert len(of_kind(manifests, "Deployment")) == len(SERVICES)
+    for manifest in manifests:
+        if manifest["kind"] not in _CUSTOM:
+            validate(manifest, "1.36", strict=True)
+
+
+@pytest.mark.parametrize("path", cases(), ids=lambda path: path.stem)
+def test_every_pod_passes_restricted_pod_security(path: Path) -> None:
+    """No root, no privilege, nothing to write to but /tmp, no token of the cluster."""
+    for name, spec in pod_specs(render(values_of(path))).items():
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"], "a pod without a limit may eat its node"
+        assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert not any("hostPath" in volume for volume in spec["volumes"])
+        assert not any(key in spec for key in ("hostNetwork", "hostPID", "hostIPC"))
+
+
+@pytest.mark.parametrize("path", cases(), ids=lambda path: path.stem)
+def test_the_services_accept_their_environment(path: Path, tmp_path: Path) -> None:
+    """What the chart writes is read by the settings classes that the pods start with."""
+    import importlib  # noqa: PLC0415 -- the services' settings are loaded by name
+
+    for name, manifest in of_kind(render(values_of(path)), "Deployment").items():
+        service = name.removeprefix("demo-")
+        environment = environment_of(manifest, tmp_path)
+        kind = importlib.import_module(f"tidegate_{service}.settings").Settings
+        settings = load(kind, environment)
+        assert settings.kafka.bootstrap == values_of(path)["kafka"]["bootstrap"]
+
+
+def environment_of(deployment: Manifest, folder: Path) -> dict[str, str]:
+    """Return a pod's environment, its secrets' files in a folder of the test's."""
+    spec = deployment["spec"]["template"]["spec"]
+    (container, *_) = spec["containers"]
+    environment = {}
+    for variable in container["env"]:
+        value = variable.get("value", "from-a-secret")
+        if value.startswith("/run/secrets/"):
+            assert any(value.startswith(f"{mount['mountPath']}/") for mount in container["volumeMounts"]), (
+                f"{variable['name']} names a file that nobody mounts"
+            )
+            file = folder / value.removeprefix("/run/secrets/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("secret", "ascii")
+            value = str(file)
+        environment[variable["name"]] = value
+    return environment
+
+
+def test_every_file_that_is_named_is_in_its_secret() -> None:
+    """A path in the environment is an item of the volume that is mounted there."""
+    for path in cases():
+        for name, spec in pod_specs(render(values_of(path))).items():
+            (container, *_) = spec["containers"]
+            items = {
+                f"/run/secrets/{volume['name'].removesuffix('-secret')}/{item['path']}"
+                for volume in spec["volumes"]
+                for item in volume.get("secret", {}).get("items", ())
+            }
+            named = {each.get("value", "") for each in container["env"]}
+            assert {value for value in named if value.startswith("/run/secrets/")} <= items, name
+
+
+def test_no_value_holds_a_secret() -> None:
+    """Secrets are named; the chart never makes one, and no manifest shows one."""
+    for path in cases():
+        manifests = render(values_of(path))
+        assert not of_kind(manifests, "Secret")
+        for spec in pod_specs(manifests).values():
+            for variable in spec["containers"][0]["env"]:
+                if variable["name"].endswith(("PASSWORD", "API_KEY")):
+                    assert "value" not in variable
+
+
+def test_an_autoscaled_service_has_no_count_of_its_own() -> None:
+    """An upgrade would set it back."""
+    deployments = of_kind(render(values_of(EVERYTHING)), "Deployment")
+    assert all("replicas" not in each["spec"] for each in deployments.values())
+    plain = of_kind(render(values_of(PLAIN)), "Deployment")
+    assert {name: each["spec"]["replicas"] for name, each in plain.items()} == {
+        "demo-fetcher": 2,
+        "demo-solver": 1,
+        "demo-storer": 2,
+    }
+
+
+def test_the_grace_period_is_longer_than_the_drain() -> None:
+    """One value: the drain, ten seconds in the group's rebalance time-out, and the last commit."""
+    for path in cases():
+        drain = values_of(path).get("drainSeconds", 20)
+        for deployment in of_kind(render(values_of(path)), "Deployment").values():
+            spec = deployment["spec"]["template"]["spec"]
+            assert spec["terminationGracePeriodSeconds"] == drain + 25
+            (container, *_) = spec["containers"]
+            assert {"name": "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S", "value": str(drain)} in container["env"]
+
+
+def test_the_fetcher_reaches_public_addresses_only() -> None:
+    """And the storer none at all beside its data; both resolve names."""
+    policies = of_kind(render(values_of(STRIMZI)), "NetworkPolicy")
+    outside = [rule for rule in policies["demo-fetcher"]["spec"]["egress"] if "ipBlock" in str(rule)]
+    (block, *_) = outside[0]["to"]
+    assert block["ipBlock"]["cidr"] == "0.0.0.0/0"
+    assert {"10.0.0.0/8", "169.254.0.0/16", "127.0.0.0/8"} <= set(block["ipBlock"]["except"])
+    assert "ipBlock" not in str(policies["demo-storer"]["spec"]["egress"])
+
+
+def test_selectors_of_services_do_not_overlap() -> None:
+    """A budget or a policy of one service never catches another one's pods."""
+    manifests = render(values_of(STRIMZI))
+    labels = {
+        name: each["spec"]["template"]["metadata"]["labels"]
+        for name, each in of_kind(manifests, "Deployment").items()
+    }
+    for name, budget in of_kind(manifests, "PodDisruptionBudget").items():
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert [owner for owner, has in labels.items() if wanted <= has.items()] == [name]
+
+
+def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
+    """Topics first, tables second, each at an install and at an upgrade."""
+    jobs = of_kind(render(values_of(STRIMZI)), "Job")
+    arguments = {
+        name: each["spec"]["template"]["spec"]["containers"][0]["args"] for name, each in jobs.items()
+    }
+    assert arguments == {"demo-topics": ["topics", "apply"], "demo-migrate": ["migrate"]}
+    for each in jobs.values():
+        assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"kafka__bootstrap": ""}, "kafka.bootstrap is empty"),
+        ({"kafka__minInsyncReplicas": 4}, "nothing could be produced"),
+        ({"kafka__existingSecret": ""}, "kafka.existingSecret is empty"),
+        ({"services__solver__existingSecret": ""}, "services.solver.existingSecret is empty"),
+        ({"services__fetcher__autoscaling__maxReplicas": 24}, "at most 21 replicas can be reached"),
+        ({"services__fetcher__autoscaling__minReplicas": 21}, "minReplicas is above maxReplicas"),
+        (
+            {"services__storer__autoscaling__enabled": False, "services__storer__replicas": 25},
+            "services.storer.replicas is 25",
+        ),
+        ({"networkPolicy__dataPeers": []}, "networkPolicy.dataPeers is empty"),
+        ({"telemetry__metrics": "otlp"}, "telemetry.otlpEndpoint is empty"),
+        ({"checkCapabilities": True}, "needs KEDA"),
+        ({"kafka__bootstrp": "x"}, "bootstrp"),
+        ({"services__fetcher__settings__SOLVE_HOST": "x"}, "SOLVE_HOST"),
+        ({"services__fetchr": {}}, "fetchr"),
+        ({"kafka__partitions": "many"}, "partitions"),
+        ({"telemetry__logLevel": "loud"}, "logLevel"),
+        ({"clickhouse__url": "https://user:pw@host"}, "url"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_refused_with_a_sentence(changes: dict[str, Any], sentence: str) -> None:
+    """It says what to change, or names the key that is wrong."""
+    import helm_python  # noqa: PLC0415 -- as above
+
+    with pytest.raises(helm_python.HelmError) as refusal:
+        render(changed(STRIMZI, **changes))
+    assert sentence in str(refusal.value)
+
+
+def test_the_linter_finds_no_error() -> None:
+    """With every file of values."""
+    import helm_python  # noqa: PLC0415 -- as above
+
+    for path in cases():
+        found = helm_python.lint(str(CHART), values={"checkCapabilities": False, **values_of(path)})
+        assert not found["errors"], path
+
+
+def test_the_schema_is_closed_everywhere() -> None:
+    """Every object that has named properties refuses others."""
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            if "properties" in node:
+                assert node["additionalProperties"] is False
+            for each in node.values():
+                walk(each)
+
+    walk(json.loads((CHART / "values.schema.json").read_text("utf-8")))

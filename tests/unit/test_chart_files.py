@@ -1,0 +1,34 @@
+"""The chart's written files are what its tool writes."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def chart_schema() -> ModuleType:
+    """Return the tool as a module."""
+    spec = importlib.util.spec_from_file_location("chart_schema", ROOT / "tools/chart_schema.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_schema_and_readme_are_those_of_the_values_and_settings() -> None:
+    """A new value or setting without `make docs` turns red."""
+    tool = chart_schema()
+    assert json.loads(tool.SCHEMA.read_text("utf-8")) == tool.schema()
+    assert tool.README.read_text("utf-8") == tool.readme()
+
+
+def test_chart_and_packages_have_one_version() -> None:
+    """The images are tagged with it."""
+    chart = yaml.safe_load((ROOT / "helm/tidegate/Chart.yaml").read_text("utf-8"))
+    library = (ROOT / "shared/pyproject.toml").read_text("utf-8")
+    assert f'version = "{chart["appVersion"]}"' in library
