@@ -10,32 +10,56 @@ from typing import Any, NoReturn
 import msgspec
 import zstandard
 from aiohttp import web
+from multidict import CIMultiDict
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus
 from tidegate.clock import BrokerClock, Clock, SystemClock
 from tidegate.consume.service import Ack, Work
 from tidegate.events import Event
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.process import Context
-from tidegate.records import HEADER_PAGE, ChallengeKind, Inbound, PageMeta, encode
+from tidegate.records import HEADER_PAGE, Inbound, PageMeta, encode
 from tidegate.topics import Topic
 from tidegate_fetcher.app import build
+from tidegate_fetcher.detection import Detector, Finding
 from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.images import ImageRule
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.tasks import Task
+from yarl import URL
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "challenges"
-FAMILIES = tuple(kind for kind in ChallengeKind if (FIXTURES / f"{kind}.toml").exists())
+FAMILIES = tuple(sorted(path.stem for path in FIXTURES.glob("*.toml")))
 PAGE_URL = "https://shop.example/page?id=1"
 
 
-def fixtures(kind: str, group: str) -> list[dict[str, Any]]:
-    """Return the rows ``challenge`` or ``page`` of a kind, with their padding put in."""
-    rows: list[dict[str, Any]] = tomllib.loads((FIXTURES / f"{kind}.toml").read_text())[group]
+def fixtures(family: str, group: str) -> list[dict[str, Any]]:
+    """Return the rows ``challenge``, ``blocked`` or ``page`` of a family, with their padding put in.
+
+    Those in the folder ``unseen`` were written by somebody who had not seen the signatures.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in (FIXTURES / f"{family}.toml", FIXTURES / "unseen" / f"{family}.toml"):
+        if path.exists():
+            rows += tomllib.loads(path.read_text()).get(group, [])
     for row in rows:
-        row["html"] = (
-            row["html"].strip().replace("{padding}", ("lorem ipsum " * 20_000)[: row.get("padding", 0)])
-        )
+        padding = ("lorem ipsum " * 20_000)[: row.get("padding", 0)]
+        row["html"] = row["html"].strip().replace("{padding}", padding)
     return rows
+
+
+def look(detector: Detector, row: Mapping[str, Any]) -> Finding | None:
+    """Look at a fixture."""
+    kind = row.get("type", "text/html; charset=utf-8")
+    headers = CIMultiDict({**({"Content-Type": kind} if kind else {}), **row.get("headers", {})})
+    image = row.get("image")
+    return detector.find(
+        row["html"].encode(),
+        status=row.get("status", 200),
+        headers=headers,
+        url=URL(row.get("url", PAGE_URL)),
+        cookies=row.get("cookies"),
+        image=None if image is None else ImageRule(**image),
+    )
 
 
 def inbound(value: bytes | str, *, topic: str = Topic.URLS, partition: int = 0, **fields: Any) -> Inbound:

@@ -175,3 +175,15 @@ FACTS: Mapping[ChallengeKind, KindFacts] = MappingProxyType(
         ),
     }
 )
+
+# Good for one use: a challenge with one of these is not the widget's static key.
+_ONE_USE = ("data_s", "enterprise", "rqdata", "blob", "page_data")
+_ONE_USE_LIFE_S = 120.0
+
+
+def life_s(kind: ChallengeKind, params: Mapping[str, str]) -> float | None:
+    """Return how long a challenge waits for its answer, in seconds; None is for ever."""
+    life = FACTS[kind].challenge_life_s
+    if life is None and any(name in params for name in _ONE_USE):
+        return _ONE_USE_LIFE_S
+    return life

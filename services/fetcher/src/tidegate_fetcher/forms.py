@@ -4,148 +4,145 @@ Fields come in page order: inputs with their values, ticked boxes, chosen option
 person would press. Hidden is what no person could fill in.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
 from tidegate.captcha_records import ChallengeForm
 from yarl import URL
 
-_CONTROLS = "input, select, textarea, button"
+from tidegate_fetcher.markup import Document, Element, raw_text
+
+_CONTROLS = ("input", "select", "textarea", "button")
 _NO_VALUE_TYPES = frozenset({"reset", "button", "image", "file"})
 _UNFILLED_TYPES = frozenset({"hidden", "submit", "reset", "button", "image", "checkbox"})
-_INVISIBLE_TAGS = frozenset({"template", "noscript", "script", "style", "head"})
-_INVISIBLE_CLASSES = frozenset({"hidden", "d-none", "modal", "invisible", "visually-hidden", "sr-only"})
 MAX_FIELDS = 500
-# How far up and how wide is looked: what a stranger nests or repeats must not stop the fetcher. Browsers
-# nest 512 deep at most; honest pages have dozens of levels, and forms dozens of controls.
-MAX_DEPTH = 256
 MAX_CONTROLS = 500
+MAX_FORMS = 16
 
 
-def hidden(node: LexborNode) -> bool:
-    """Say whether a person does not see the node, as far as the markup alone tells."""
-    here: LexborNode | None = node
-    for _ in range(MAX_DEPTH):
-        if here is None:
-            break
-        attributes = here.attributes
-        if here.tag in _INVISIBLE_TAGS or "hidden" in attributes:
-            return True
-        if here.tag == "dialog" and "open" not in attributes:
-            return True
-        style = (attributes.get("style") or "").replace(" ", "").lower()
-        if "display:none" in style or "visibility:hidden" in style:
-            return True
-        if attributes.get("aria-hidden") == "true":
-            return True
-        if not _INVISIBLE_CLASSES.isdisjoint((attributes.get("class") or "").split()):
-            return True
-        here = here.parent
-    return False
+class Forms:
+    """The forms of a page with their controls, each control once."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._controls: dict[int, list[Element]] = {}
+        named = {
+            form.get("id"): form for form in reversed(document.tagged("form")) if "id" in form.attributes
+        }
+        wanted = set(_CONTROLS)
+        for element in document.elements:
+            if element.tag not in wanted:
+                continue
+            form = element.form
+            if "form" in element.raw:
+                form = named.get(element.attributes.get("form", ""), form)
+            if form is not None:
+                controls = self._controls.setdefault(id(form), [])
+                if len(controls) < MAX_CONTROLS:
+                    controls.append(element)
+
+    def controls(self, form: Element) -> list[Element]:
+        """Return a form's controls in page order, also those that name it from elsewhere; at most 500."""
+        return self._controls.get(id(form), [])
+
+    def asks(self, form: Element, fields: frozenset[str]) -> bool:
+        """Say whether a form asks a person for more than what is in ``fields``: a login or contact form."""
+        return any(fillable(control, fields) for control in self.controls(form))
+
+    def has_boxes(self, form: Element) -> bool:
+        """Say whether a form has boxes to tick, as gates seldom have and polls do."""
+        boxes = (control for control in self.controls(form) if control.get("type").lower() == "checkbox")
+        return any(not box.hidden for box in boxes)
+
+    def names(self, form: Element) -> set[str]:
+        """Return the names of a form's controls."""
+        return {control.get("name") for control in self.controls(form)}
+
+    def visible(self) -> list[Element]:
+        """Return the first forms that a person sees."""
+        return [form for form in self._document.tagged("form")[:MAX_FORMS] if not form.hidden]
+
+    def read(self, form: Element, page: URL, token_fields: tuple[str, ...]) -> ChallengeForm | None:
+        """Return a form as data; None where its action is nothing that can be requested."""
+        fields: list[tuple[str, str]] = []
+        pressed: Element | None = None
+        for control in self.controls(form):
+            if "disabled" in control.attributes:
+                continue
+            kind = (control.get("type") or ("submit" if control.tag == "button" else "text")).lower()
+            if kind == "submit" and control.tag in ("input", "button"):
+                if pressed is not None:
+                    continue
+                pressed = control
+            elif kind in _NO_VALUE_TYPES:
+                continue
+            name = control.get("name")
+            if name and len(fields) < MAX_FIELDS:
+                fields.extend((name, value) for value in self._values(control, kind))
+        button = {} if pressed is None else pressed.attributes
+        action = self._action(page, button.get("formaction") or form.get("action"))
+        if action is None:
+            return None
+        method = (button.get("formmethod") or form.get("method") or "get").lower()
+        verb: Literal["GET", "POST"] = "POST" if method == "post" else "GET"
+        return ChallengeForm(action=str(action), method=verb, fields=tuple(fields), token_fields=token_fields)
+
+    def _values(self, control: Element, kind: str) -> list[str]:
+        """Return the values that a control sends: none, one, or one for each chosen option."""
+        attributes = control.attributes
+        if control.tag == "textarea":
+            return [raw_text(control)]
+        if control.tag == "select":
+            return self._chosen(control)
+        if kind in ("checkbox", "radio"):
+            return [attributes.get("value") or "on"] if "checked" in attributes else []
+        return [attributes.get("value") or ""]
+
+    def _chosen(self, select: Element) -> list[str]:
+        options = [
+            option
+            for option in self._document.tagged("option")
+            if "disabled" not in option.attributes and _within(option, select)
+        ]
+        chosen = [option for option in options if "selected" in option.attributes]
+        if not chosen and options and "multiple" not in select.attributes:
+            chosen = options[:1]
+        return [
+            option.get("value") if "value" in option.attributes else self._document.own_text(option)
+            for option in chosen
+        ]
+
+    def _action(self, page: URL, action: str) -> URL | None:
+        """Return the absolute action; the page's base counts, a missing action means the page itself."""
+        try:
+            target = page
+            bases = [base for base in self._document.tagged("base")[:MAX_FORMS] if "href" in base.attributes]
+            if action.strip():
+                if bases:
+                    target = page.join(URL(bases[0].get("href").strip()))
+                target = target.join(URL(action.strip()))
+            target = target.with_fragment(None).with_user(None)
+        except (ValueError, TypeError, UnicodeError):
+            return None
+        return target if target.scheme in ("http", "https") and target.raw_host else None
 
 
-def enclosing(node: LexborNode) -> LexborNode | None:
-    """Return the form in which a node stands."""
-    here = node.parent
-    while here is not None and here.tag != "form":
-        here = here.parent
-    return here
-
-
-def controls(tree: LexborHTMLParser, form: LexborNode) -> Iterator[LexborNode]:
-    """Yield a form's controls, those that name it from elsewhere last; the first ones of very many."""
-    own = form.css(_CONTROLS)[:MAX_CONTROLS]
-    yield from own
-    name = form.attributes.get("id")
-    if not name:
-        return
-    inside = {node.mem_id for node in own}
-    for node in tree.css("[form]")[:MAX_CONTROLS]:
-        if node.attributes.get("form") == name and node.mem_id not in inside:
-            yield node
-
-
-def fillable(node: LexborNode, token_fields: frozenset[str]) -> bool:
+def fillable(control: Element, fields: frozenset[str]) -> bool:
     """Say whether a control waits for a person's input: what a login form has and a gate has not.
 
     A box to tick does not count: gates ask whether to remember the browser.
     """
-    if node.tag == "button" or (node.attributes.get("name") or "") in token_fields:
+    if control.tag == "button" or control.get("name") in fields:
         return False
-    kind = (node.attributes.get("type") or "text").lower()
-    if node.tag == "input" and kind in _UNFILLED_TYPES:
+    kind = (control.get("type") or "text").lower()
+    if control.tag == "input" and kind in _UNFILLED_TYPES:
         return False
-    return not hidden(node)
+    return not control.hidden
 
 
-def has_boxes(tree: LexborHTMLParser, form: LexborNode) -> bool:
-    """Say whether a form has boxes to tick, as gates seldom have and polls do."""
-    return any(
-        node.attributes.get("type") == "checkbox" and not hidden(node) for node in controls(tree, form)
-    )
-
-
-def read(
-    tree: LexborHTMLParser, form: LexborNode, page: URL, token_fields: tuple[str, ...]
-) -> ChallengeForm | None:
-    """Return the form as data; None where its action is nothing that can be requested."""
-    fields: list[tuple[str, str]] = []
-    pressed: LexborNode | None = None
-    for node in controls(tree, form):
-        attributes = node.attributes
-        if "disabled" in attributes:
-            continue
-        kind = (attributes.get("type") or ("submit" if node.tag == "button" else "text")).lower()
-        if kind == "submit" and node.tag in ("input", "button"):
-            if pressed is not None:
-                continue
-            pressed = node
-        elif kind in _NO_VALUE_TYPES:
-            continue
-        name = attributes.get("name")
-        if name and len(fields) < MAX_FIELDS:
-            fields.extend((name, value) for value in _values(node, kind))
-    buttons = {} if pressed is None else pressed.attributes
-    action = _action(tree, page, buttons.get("formaction") or form.attributes.get("action"))
-    if action is None:
-        return None
-    method = (buttons.get("formmethod") or form.attributes.get("method") or "get").lower()
-    verb: Literal["GET", "POST"] = "POST" if method == "post" else "GET"
-    return ChallengeForm(action=str(action), method=verb, fields=tuple(fields), token_fields=token_fields)
-
-
-def _values(node: LexborNode, kind: str) -> list[str]:
-    """Return the values that a control sends: none, one, or one for each chosen option."""
-    attributes = node.attributes
-    if node.tag == "textarea":
-        return [node.text(deep=True)]
-    if node.tag == "select":
-        options = [option for option in node.css("option") if "disabled" not in option.attributes]
-        chosen = [option for option in options if "selected" in option.attributes]
-        if not chosen and options and "multiple" not in attributes:
-            chosen = options[:1]
-        return [_option_value(option) for option in chosen]
-    if kind in ("checkbox", "radio"):
-        return [attributes.get("value") or "on"] if "checked" in attributes else []
-    return [attributes.get("value") or ""]
-
-
-def _option_value(option: LexborNode) -> str:
-    value = option.attributes.get("value")
-    return option.text(deep=True).strip() if value is None else value
-
-
-def _action(tree: LexborHTMLParser, page: URL, action: str | None) -> URL | None:
-    """Return the absolute action; the page's base counts, a missing action means the page itself."""
-    try:
-        target = page
-        base = tree.css_first("base[href]")
-        if action and action.strip():
-            if base is not None:
-                target = page.join(URL((base.attributes.get("href") or "").strip()))
-            target = target.join(URL(action.strip()))
-        target = target.with_fragment(None).with_user(None)
-    except (ValueError, TypeError, UnicodeError):
-        return None
-    return target if target.scheme in ("http", "https") and target.raw_host else None
+def _within(element: Element, ancestor: Element) -> bool:
+    here = element.parent
+    while here is not None:
+        if here is ancestor:
+            return True
+        here = here.parent
+    return False
