@@ -1,0 +1,112 @@
+"""What the autoscaler makes of lag, challenges and walls: the chart's formula, evaluated."""
+
+import math
+import re
+
+import pytest
+from support.chart import CHART, Manifest, of_kind, render, values_of
+
+pytestmark = pytest.mark.chart
+
+THRESHOLD, LEAST, MOST = 500, 0, 21
+
+
+def scaled_objects() -> dict[str, Manifest]:
+    """Return the scaled objects of a release with everything on."""
+    return of_kind(render(values_of(CHART / "ci/everything-values.yaml")), "ScaledObject")
+
+
+def evaluate(formula: str, readings: dict[str, float]) -> float:
+    """Return the formula's value, by the rules of the language that KEDA reads it in.
+
+    Of that language the formulas use names, numbers, `+ * > and or`, `min` and one conditional, which Python
+    writes in another order.
+    """
+    condition, consequence, otherwise = re.fullmatch(r"(.*) \? (.*) : (.*)", formula).groups()  # type: ignore[union-attr]
+    chosen = consequence if eval(condition, {"min": min}, readings) else otherwise
+    value: float = eval(chosen, {"min": min}, readings)
+    return value
+
+
+def replicas(metric: float, now: int) -> int:
+    """Return what the autoscaler wants: rounded up, unchanged within its tolerance of a tenth."""
+    if now and abs(metric / (THRESHOLD * now) - 1) <= 0.1:
+        return now
+    return max(LEAST, min(MOST, math.ceil(metric / THRESHOLD)))
+
+
+@pytest.mark.parametrize(
+    ("lag", "captcha", "held", "wanted", "expected"),
+    [
+        (0, 0.0, 0, 2, 0),
+        (499, 0.0, 0, 1, 1),
+        (1500, 0.1, 0, 1, 3),
+        (1500, 0.3, 0, 1, 3),  # at the mark is not above it
+        (1500, 0.31, 0, 1, 1),  # the brake holds what is wanted
+        (1500, 0.31, 0, 2, 2),
+        (400, 0.5, 0, 3, 1),  # it never keeps more than the lag asks for
+        (1500, 0.0, 1, 2, 2),  # another wall holds the intake: more fetchers would not help
+        (1500, 0.9, 1, 0, 3),  # nobody says what is wanted: the brake is off, not the service
+        (1_000_000, 0.0, 0, 5, MOST),
+        (1_000_000, 0.9, 0, 5, 5),
+    ],
+)
+def test_the_brake_holds_and_never_ratchets(
+    lag: int, captcha: float, held: int, wanted: int, expected: int
+) -> None:
+    """Replicas by the formula, from what is wanted now."""
+    scaling = scaled_objects()["demo-fetcher"]["spec"]["advanced"]["scalingModifiers"]
+    parts = re.findall(r"lag_\w+", scaling["formula"].rpartition(":")[2])
+    share = {name: lag / len(parts) for name in parts}
+    metric = evaluate(scaling["formula"], {**share, "captcha": captcha, "held": held, "wanted": wanted})
+    assert scaling["target"] == str(THRESHOLD)
+    assert replicas(metric, wanted) == expected
+
+
+def test_the_brake_counts_what_is_wanted_and_not_what_is_there() -> None:
+    """Terminating and surging pods would ratchet a count of pods up."""
+    triggers = {each["name"]: each for each in scaled_objects()["demo-fetcher"]["spec"]["triggers"]}
+    assert "kube_deployment_spec_replicas" in triggers["wanted"]["metadata"]["query"]
+    assert not any(each["type"] == "kubernetes-workload" for each in triggers.values())
+
+
+def test_lag_is_that_of_the_topics_that_are_work() -> None:
+    """Intake and unread solutions for the fetcher, never the delay topics: what waits there is not due."""
+    topics = {
+        name: [each["metadata"]["topic"] for each in manifest["spec"]["triggers"] if each["type"] == "kafka"]
+        for name, manifest in scaled_objects().items()
+    }
+    assert topics == {
+        "demo-fetcher": ["team-urls-high", "team-urls", "team-urls-low", "team-captcha-solutions"],
+        "demo-solver": ["team-captcha-requests"],
+        "demo-storer": ["team-pages", "team-solves", "team-dead-letter"],
+    }
+
+
+def test_triggers_are_safe_against_the_scalers_pitfalls() -> None:
+    """A new group reads as lag, slow work is no stuck partition, and every name in a formula is a trigger."""
+    for manifest in scaled_objects().values():
+        spec = manifest["spec"]
+        for each in spec["triggers"]:
+            if each["type"] == "kafka":
+                metadata = each["metadata"]
+                assert metadata["offsetResetPolicy"] == "earliest"
+                assert metadata["excludePersistentLag"] == "false"
+                assert each["authenticationRef"] == {"name": "demo-kafka"}
+        names = set(re.findall(r"[a-z_]+", spec["advanced"]["scalingModifiers"]["formula"]))
+        assert names - {"min", "and", "or"} <= {each["name"] for each in spec["triggers"]}
+        assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+        down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+        assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
+
+
+def test_metrics_in_queries_are_metrics_of_ours() -> None:
+    """A renamed metric would switch the brake off without a word."""
+    from tidegate.telemetry.metric import prometheus_name  # noqa: PLC0415 -- with its neighbour
+    from tidegate_fetcher.metrics import METRICS  # noqa: PLC0415 -- it loads the fetcher
+
+    ours = {prometheus_name(metric) for metric in METRICS}
+    queries = " ".join(str(each["metadata"]) for each in scaled_objects()["demo-fetcher"]["spec"]["triggers"])
+    named = set(re.findall(r"\btidegate_\w+", queries))
+    assert named
+    assert named <= ours
