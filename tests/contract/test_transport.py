@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 import pytest_asyncio
@@ -267,3 +267,26 @@ async def test_records_of_ten_megabytes_pass(broker: Broker, members: Join) -> N
     await put(broker, 1, partition=0)
     records = await read(source, URLS, 2)
     assert [len(record.value) for record in records] == [10_000_000, 10]
+
+
+async def test_a_partition_is_followed_from_an_offset_on_in_one_order_by_everybody(broker: Broker) -> None:
+    """M1: what was there and what comes later, each record once, the same for two who follow."""
+    for number in range(5):
+        await broker.sink.send(Outgoing(topic=Topic.BUDGET, site="", value=b"%d" % number, partition=0))
+
+    async def follow(offset: int, count: int) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        async with aclosing(broker.reader.follow(Topic.BUDGET, 0, offset)) as batches:
+            async for batch in batches:
+                found += [(record.offset, record.value) for record in batch if record.offset >= offset]
+                if len(found) >= count:
+                    break
+        return found
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        whole = group.create_task(follow(0, 8))
+        part = group.create_task(follow(3, 5))
+        for number in range(5, 8):
+            await broker.sink.send(Outgoing(topic=Topic.BUDGET, site="", value=b"%d" % number, partition=0))
+    assert whole.result() == [(number, b"%d" % number) for number in range(8)]
+    assert part.result() == whole.result()[3:]

@@ -1,5 +1,6 @@
 """What the solver's tests share: a small solving service in memory, and requests."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -36,13 +37,25 @@ KEY = "the-secret-account-key"
 PARTITION = 3
 
 
+PARAMS: dict[ChallengeKind, dict[str, str]] = {
+    ChallengeKind.CLOUDFLARE_CHALLENGE: {"html": "<html>Just a moment...</html>", "sitekey": "0x4"},
+    ChallengeKind.GEETEST_V3: {"gt": "0123456789abcdef", "challenge": "c" * 32},
+    ChallengeKind.GEETEST_V4: {"captcha_id": "e392e1d7fd421dc63325744d5a2b9c73"},
+    ChallengeKind.FUNCAPTCHA: {"sitekey": "11111111-2222", "surl": "client-api.arkoselabs.com", "blob": "b"},
+    ChallengeKind.AWS_WAF: {"action": "captcha", "key": "k", "iv": "i", "context": "c"},
+    ChallengeKind.DATADOME: {"captcha_url": "https://geo.captcha-delivery.com/captcha/?t=fe"},
+    ChallengeKind.IMAGE: {"image": b64encode(b"GIF89a tidegate-text:W68HP").decode()},
+}
+
+
 class FakeVendor:
     """A solving service of the createTask family, in memory, in one profile's spelling.
 
     ``on_create`` and ``on_result`` hold what happens to the next calls, one each: an error code, or
     ``html``, ``truncated``, ``server_error``, ``lost`` (carried out, not answered), ``refused`` (never
     sent). Every task that is made is charged, as ``charges`` says by page; a task's ``on_task`` error
-    is not, unless the test says ``charge_failures``.
+    is not, unless the test says ``charge_failures``. A result names what it cost where the test sets
+    ``result_cost``.
     """
 
     def __init__(self, profile: Profile, clock: Clock, *, latency_s: float = 12.0) -> None:
@@ -52,6 +65,7 @@ class FakeVendor:
         self.on_result: list[str] = []
         self.on_task: list[str] = []
         self.charge_failures = False
+        self.result_cost: float | None = None
         self.balance = 100.0
         self.prices = {kind: row.price for kind, row in profile.kinds.items()}
         self.charges: list[str] = []
@@ -117,15 +131,21 @@ class FakeVendor:
         if failure:
             return self._error(failure)
         solution = solution_of(self.profile.kinds[kind], f"token-of-{body['taskId']}")
-        return {"errorId": 0, "status": "ready", "solution": solution | {"userAgent": "Solver/1.0"}}
+        named = {} if self.result_cost is None else {"cost": str(self.result_cost)}
+        return {
+            "errorId": 0,
+            "status": "ready",
+            "solution": solution | {"userAgent": "Solver/1.0"},
+            **named,
+        }
 
     def _kind_of(self, task: dict[str, Any]) -> ChallengeKind | None:
         """Return the kind whose row fits the task best: vendors use one type for several kinds."""
-        fitting = [
-            (len(row.fixed), kind)
-            for kind, row in self.profile.kinds.items()
-            if row.task_type == task["type"] and row.fixed.items() <= task.items()
-        ]
+        fitting = []
+        for kind, row in self.profile.kinds.items():
+            if row.task_type == task["type"] and row.fixed.items() <= task.items():
+                named = sum(place.rpartition(":")[2].split(".")[0] in task for place in row.fields.values())
+                fitting.append((len(row.fixed) + named / 100, kind))
         return max(fitting, key=lambda found: found[0])[1] if fitting else None
 
     def _error(self, code: str) -> dict[str, Any]:
@@ -155,8 +175,8 @@ def seller(
 
 
 def challenge(kind: ChallengeKind = ChallengeKind.RECAPTCHA_V2, url: str = "https://a.test/1") -> Challenge:
-    """Return a challenge found on a page."""
-    return Challenge(kind=kind, page_url=url, params={"sitekey": "site-key"})
+    """Return a challenge found on a page, with all that any vendor needs to solve it."""
+    return Challenge(kind=kind, page_url=url, params=PARAMS.get(kind, {"sitekey": "site-key"}))
 
 
 def a_request(

@@ -6,7 +6,7 @@ Every service's ``__main__`` is one call of ``main`` with its settings, its plan
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any, ClassVar, Generic, Protocol, TypeVar

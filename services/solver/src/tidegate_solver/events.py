@@ -284,14 +284,17 @@ class AnswerJudged(Event, frozen=True, kw_only=True):
 class LedgerRestored(Event, frozen=True, kw_only=True):
     """The budget's ledger was read: ``records`` of them after the snapshot at offset ``snapshot``.
 
-    ``spent`` in US dollars, ``open`` reservations.
+    ``spent`` in US dollars, ``open`` reservations. Of ``limits`` so many are ``used_up``; ``barred`` are the
+    providers that charged more than was reserved.
     """
 
     snapshot: int
     records: int
     limits: int
+    used_up: int
     open: int
     spent: str
+    barred: tuple[str, ...]
 
 
 class LedgerInterrupted(Event, frozen=True, kw_only=True):
@@ -370,3 +373,32 @@ class LeftoverSettled(Event, frozen=True, kw_only=True):
     request_id: str
     provider: str
     cost: float
+
+
+
+    level: ClassVar[str] = "debug"
+
+
+
+
+    level: ClassVar[str] = "warning"
+
+    age_s: float
+
+
+
+    seconds: float
+
+
+    """Nobody can say whether answers are read: nothing is bought until somebody can."""
+
+    level: ClassVar[str] = "warning"
+
+    error: str
+
+
+
+    level: ClassVar[str] = "debug"
+
+    request_id: str
+    site: str

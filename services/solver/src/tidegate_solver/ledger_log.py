@@ -100,8 +100,10 @@ class LedgerLog:
                 snapshot=self._restored_from,
                 records=read,
                 limits=len(ledger.limits),
+                used_up=sum(ledger.used(scope) >= limit for scope, limit in ledger.limits.items()),
                 open=len(ledger.open),
                 spent=format_usd(ledger.spent),
+                barred=ledger.providers_out,
             )
         )
 
@@ -129,7 +131,7 @@ class LedgerLog:
 
     async def _follow(self) -> None:
         log = self._reader.follow(Topic.BUDGET, 0, self._ledger.next_offset)
-        async with aclosing(log) as batches:  # type: ignore[type-var]
+        async with aclosing(log) as batches:
             async for batch in batches:
                 for record in batch:
                     self._take(record)

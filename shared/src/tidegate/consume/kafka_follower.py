@@ -3,7 +3,7 @@
 This is how a log is read that everybody needs whole: the budget's ledger, the states of runs.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition

@@ -1,6 +1,6 @@
 """Reading a whole partition outside the consumer group: how a journal is restored (M6)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition

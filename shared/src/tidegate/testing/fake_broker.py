@@ -6,7 +6,7 @@ order and time, commits with metadata, eager rebalances by Range) and nothing el
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
 import msgspec
 
