@@ -49,7 +49,7 @@ class PartitionReader(Protocol):
         """Yield the partition's records from its start to the end captured at the call (M6)."""
         ...
 
-    def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+    def follow(self, topic: str, partition: int, offset: int) -> AsyncGenerator[Sequence[Inbound], None]:
         """Yield what comes from ``offset`` on in batches, for ever; an empty one now and then.
 
         Raises OffsetsLostError where the record at ``offset`` is gone, BrokerError for what may pass.

@@ -375,21 +375,32 @@ class LeftoverSettled(Event, frozen=True, kw_only=True):
     cost: float
 
 
+class UnreadRead(Event, frozen=True, kw_only=True):
+    """How many answers the fetchers are not done with, and the age of the oldest unread one in seconds."""
 
     level: ClassVar[str] = "debug"
 
+    records: int
+    oldest_s: float
 
 
+class UnreadWallShut(Event, frozen=True, kw_only=True):
+    """The oldest unread answer of a partition is too old: nothing is bought for its sites."""
 
     level: ClassVar[str] = "warning"
 
+    partition: int
     age_s: float
 
 
+class UnreadWallOpened(Event, frozen=True, kw_only=True):
+    """A partition's answers are read again; for ``seconds`` nothing was bought for its sites."""
 
+    partition: int
     seconds: float
 
 
+class UnreadUnknown(Event, frozen=True, kw_only=True):
     """Nobody can say whether answers are read: nothing is bought until somebody can."""
 
     level: ClassVar[str] = "warning"
@@ -397,6 +408,8 @@ class LeftoverSettled(Event, frozen=True, kw_only=True):
     error: str
 
 
+class PurchaseHeld(Event, frozen=True, kw_only=True):
+    """A request waits because answers for its site lie unread."""
 
     level: ClassVar[str] = "debug"
 

@@ -27,7 +27,9 @@ class KafkaFollower:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
-    async def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+    async def follow(
+        self, topic: str, partition: int, offset: int
+    ) -> AsyncGenerator[Sequence[Inbound], None]:
         """Yield the records from ``offset`` on, in batches, for ever; an empty one about every second.
 
         Close it (``contextlib.aclosing``) to end it. Raises OffsetsLostError where the record at ``offset``

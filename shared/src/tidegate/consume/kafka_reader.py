@@ -22,7 +22,7 @@ class KafkaReader:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
-    def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+    def follow(self, topic: str, partition: int, offset: int) -> AsyncGenerator[Sequence[Inbound], None]:
         """Yield what comes from ``offset`` on, as ``KafkaFollower`` does."""
         return KafkaFollower(self._settings).follow(topic, partition, offset)
 

@@ -210,7 +210,9 @@ class FakeReader:
         for record in list(self._broker.logs[TopicPartition(str(topic), partition)]):
             yield record
 
-    async def follow(self, topic: str, partition: int, offset: int) -> AsyncIterator[Sequence[Inbound]]:
+    async def follow(
+        self, topic: str, partition: int, offset: int
+    ) -> AsyncGenerator[Sequence[Inbound], None]:
         """Yield what there is from the offset on, then whatever is appended."""
         where = TopicPartition(str(topic), partition)
         while True:
