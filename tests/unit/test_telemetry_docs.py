@@ -21,6 +21,7 @@ ONLY_LINES = {
         "ProviderUnverified",
         "SnapshotTooLarge",
         "SnapshotWritten",
+        "UnreadWallOpened",
     },
     "storer": {"StorerReady"},
 }

@@ -12,6 +12,7 @@ from tidegate.errors import ConfigurationError
 from tidegate.flow.adaptive_limit import LimitPolicy
 from tidegate.flow.breaker import BreakerPolicy
 from tidegate.flow.token_bucket import BucketPolicy
+from tidegate.flow.unread import UnreadPolicy
 from tidegate.process import Context
 from tidegate.topics import Topic
 
@@ -29,6 +30,7 @@ from tidegate_solver.provider import Provider
 from tidegate_solver.purchase import Purchases
 from tidegate_solver.settings import HANDLER_DEADLINE_S, ProviderSettings, Settings, SolverSettings
 from tidegate_solver.transport import Transport, http_transport
+from tidegate_solver.unread_watch import UnreadWatch
 from tidegate_solver.verdicts import Verdicts
 from tidegate_solver.wire import proxies_by_id
 
@@ -143,6 +145,20 @@ def market_of(
     return Market(members, policy, is_barred=is_barred, clock=clock, emit=context.emit)
 
 
+def unread_watch_of(context: Context[Settings]) -> UnreadWatch:
+    """Return the wall on answers that nobody reads. Raises ConfigurationError."""
+    settings = context.settings.solver
+    return UnreadWatch(
+        UnreadPolicy(mark_s=settings.unread_mark_s, open_s=settings.unread_mark_s / 2),
+        context.backlog,
+        partitions=context.partitions,
+        read_every_s=settings.unread_read_s,
+        clock=context.clock,
+        broker_clock=context.broker_clock,
+        emit=context.emit,
+    )
+
+
 @asynccontextmanager
 async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> AsyncIterator[Solver]:
     """Put the solver together on any transports; wait at the end for purchases that are still under way."""
@@ -157,6 +173,8 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
         budget = Budget(log, context.broker_clock, context.emit)
         market = market_of(context, sellers, budget.is_barred)
         watch = owner.create_task(market.watch(), name="accounts")
+        unread = unread_watch_of(context)
+        reading = owner.create_task(unread.run(), name="unread")
         purchases = Purchases(
             owner, context.sink, budget, pulse, broker_clock=context.broker_clock, emit=context.emit
         )
@@ -166,6 +184,7 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
                 settings,
                 market,
                 purchases,
+                unread,
                 clock=context.clock,
                 broker_clock=context.broker_clock,
                 random=context.random,
@@ -186,4 +205,5 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             await purchases.close(settings.connect_timeout_s + 2 * settings.read_timeout_s + 5.0)
             ticker.cancel()
             watch.cancel()
+            reading.cancel()
             following.cancel()

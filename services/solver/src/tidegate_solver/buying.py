@@ -28,6 +28,7 @@ from tidegate_solver.purchase import Bought, Order, Purchases, Result, TooLate
 from tidegate_solver.router import Next, Visit
 from tidegate_solver.settings import HANDLER_DEADLINE_S, SolverSettings
 from tidegate_solver.strength import ending_of_harvest
+from tidegate_solver.unread_watch import UnreadWatch
 from tidegate_solver.worth import time_to_wait_s
 
 # Kept back from the handler's deadline for what comes after the last poll.
@@ -43,6 +44,10 @@ class _Errand(msgspec.Struct, frozen=True):
     patience: Patience
 
 
+class Shut(msgspec.Struct, frozen=True):
+    """Nothing was bought: answers for the site lie unread."""
+
+
 class Buyer:
     """Buys from the market, for every partition."""
 
@@ -51,6 +56,7 @@ class Buyer:
         settings: SolverSettings,
         market: Market,
         purchases: Purchases,
+        unread: UnreadWatch,
         *,
         clock: Clock,
         broker_clock: BrokerClock,
@@ -60,6 +66,7 @@ class Buyer:
         self._settings = settings
         self._market = market
         self._purchases = purchases
+        self._unread = unread
         self._clock = clock
         self._broker_clock = broker_clock
         self._random = random
@@ -67,13 +74,18 @@ class Buyer:
 
     async def buy(self, work: Work[CaptchaRequest], journal: Journal) -> Answer:
         """Buy an answer for a request that the journal does not know, or say why not."""
-        visit = Visit(self._settings.create_retries)
+        visit, told = Visit(self._settings.create_retries), False
         errand = _Errand(work, journal, visit, self._patience_of(work))
         while True:
             offers = self._market.offers(work.payload, visit, errand.patience)
             if isinstance(offers, NoOffer):
                 now_ms = self._broker_clock.now_ms()
                 return answers.unbought(offers.status, offers.code, offers.message, now_ms)
+            if self._unread.is_shut(work.payload.state.site):
+                # What is bought now would die as the others do. Patience may run out meanwhile.
+                told = told or self._tell_held(work.payload)
+                await self._unread.turned()
+                continue
             ended = await self._buy_at_one(errand, offers)
             if isinstance(ended, Answer):
                 return ended
@@ -102,7 +114,7 @@ class Buyer:
         self,
         errand: _Errand,
         offer: Offer,
-        result: TooLate | Denied | wire.InDoubt | wire.Rejected,
+        result: TooLate | Shut | Denied | wire.InDoubt | wire.Rejected,
         *,
         others: bool,
     ) -> Answer | Next:
@@ -111,6 +123,8 @@ class Buyer:
         match result:
             case TooLate():
                 return self._too_late(errand.work)
+            case Shut():
+                return Next.OTHER  # it is waited out first
             case Denied(decision) if decision.verdict is Verdict.PROVIDER_OUT:
                 return Next.OTHER  # the market knows it by now
             case Denied(decision):
@@ -124,11 +138,13 @@ class Buyer:
 
     async def _buy_from(
         self, errand: _Errand, offer: Offer, turn: Turn, goes_on: Callable[[wire.Rejected], bool]
-    ) -> Result:
+    ) -> Result | Shut:
         provider, request = offer.member.provider, errand.work.payload
         patience_s = errand.patience(provider, offer.kind)
         if patience_s <= 0:
             return TooLate()
+        if self._unread.is_shut(request.state.site):
+            return Shut()  # while the turn was waited for
         self._market.bought(offer.member, request)
         return await self._purchases.buy(
             Order(
@@ -160,6 +176,10 @@ class Buyer:
             )
         )
         return following
+
+    def _tell_held(self, request: CaptchaRequest) -> bool:
+        self._emit(events.PurchaseHeld(request_id=request.request_id, site=request.state.site))
+        return True
 
     def _too_late(self, work: Work[CaptchaRequest]) -> Answer:
         return answers.unbought(

@@ -168,6 +168,14 @@ class SolverSettings(ProviderSettings):
     read_timeout_s: float = Field(
         30.0, gt=0, le=60, description="Silence of the service after which a reply is given up."
     )
+    unread_mark_s: float = Field(
+        60.0,
+        gt=0,
+        le=600,
+        description="Age of the oldest answer that no fetcher has taken from which on nothing more is bought "
+        "for the sites of its partition, until it is half of that. Half of a token's usual life.",
+    )
+    unread_read_s: float = Field(2.0, ge=0.1, le=15, description="Time between two looks at that age.")
     journal_keep_s: float = Field(
         # As long as requests themselves are kept: a solver that was away for days must still find what it
         # has paid for.
