@@ -3,15 +3,18 @@
 What the solver's other tests rest on is the fake; that the fake is not wishful is shown here.
 """
 
+import asyncio
 import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 from support.solver import KEY, FakeVendor, a_request, profile
 from support.solving_service import SolvingServiceProcess, solving_service
-from tidegate.captcha_records import CaptchaRequest
+from tidegate.captcha_records import CaptchaRequest, Identity
+from tidegate.challenge_kinds import FACTS, AnswerKind
 from tidegate.clock import BrokerClock, SystemClock
 from tidegate.records import ChallengeKind
 from tidegate_solver import wire
@@ -21,6 +24,7 @@ from tidegate_solver.transport import NotSentError, Transport, http_transport
 
 LATENCY_S = 0.3
 V2 = ChallengeKind.RECAPTCHA_V2
+PROXY = wire.Proxy(scheme="http", host="203.0.113.7", port=3128, login="u", password="p")
 _numbers = itertools.count()
 
 # How the simulated service is told what the fake is told by a word.
@@ -91,7 +95,7 @@ def process() -> Iterator[SolvingServiceProcess]:
 
 @pytest.fixture(params=["ucaptcha", "capsolver", "2captcha", "anticaptcha", "capmonster"])
 def chosen(request: pytest.FixtureRequest) -> Profile:
-    """Each shipped profile, at a pace that suits a test."""
+    """Each shipped profile of the family that the fake speaks, at a pace that suits a test."""
     return profile(request.param, first_delay_s=0.1, interval_s=0.1)
 
 
@@ -124,16 +128,17 @@ class Client:
             clock=clock,
             broker_clock=self.broker_clock,
             emit=lambda _: None,
+            proxies={"p": PROXY},
         )
 
     async def create(self, request: CaptchaRequest) -> wire.CreateReply:
         """Send createTask."""
         return await self.provider.create(request, self.profile.kinds[request.challenge.kind])
 
-    async def result(self, task_id: str) -> wire.Ready | wire.Failed:
+    async def result(self, task_id: str, kind: ChallengeKind = V2) -> wire.Ready | wire.Failed:
         """Poll to the end."""
-        task = Task(request_id="r", kind=V2, task_id=task_id, created_at_ms=self.broker_clock.now_ms())
-        return (await self.provider.harvest(task, self.profile.kinds[V2])).result
+        task = Task(request_id="r", kind=kind, task_id=task_id, created_at_ms=self.broker_clock.now_ms())
+        return (await self.provider.harvest(task, self.profile.kinds[kind])).result
 
 
 @pytest.fixture
@@ -167,12 +172,73 @@ async def test_a_task_is_created_solved_and_charged_once(
     assert await side.charges(page(request_)) == 1
 
 
-async def test_every_kind_on_offer_is_taken(client: Client, side: Side, request_: CaptchaRequest) -> None:
-    """The type names of the profile are those of the vendor."""
-    for kind in (V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE):
-        if client.profile.offer(kind) is not None:
-            asked = a_request(f"{request_.state.id}-{kind}", kind=kind)
-            assert isinstance(await client.create(asked), wire.Created), kind
+async def test_every_kind_on_offer_is_solved(client: Client, side: Side, request_: CaptchaRequest) -> None:
+    """The types, fields and answers of the profile are those of the vendor."""
+    await solves_all(client, request_.state.id)
+
+
+@pytest.mark.parametrize("name", ["2captcha-legacy", "captchaai"])
+async def test_the_older_family_keeps_the_contract_too(process: SolvingServiceProcess, name: str) -> None:
+    """in.php and res.php: every kind, the account, a refusal, a report, a task that fails."""
+    old = profile(name, first_delay_s=0.1, interval_s=0.1)
+    await process.behave(name)
+    url = f"{process.url}/{name}"
+    async with http_transport(url, connections=10, connect_timeout_s=5, read_timeout_s=5) as transport:
+        side = OverHttp(process, name, transport)
+        client = Client(old, side)
+        await solves_all(client, name)
+        assert isinstance(await client.provider.balance(), wire.Balance)
+        stranger = await Client(old, side, "not-a-key").provider.create(a_request(), old.kinds[V2])
+        assert isinstance(stranger, wire.Rejected)
+        assert stranger.kind is ErrorKind.FATAL
+        made = await client.create(a_request("told"))
+        assert isinstance(made, wire.Created)
+        await client.result(made.task_id)
+        if client.provider.takes_reports(V2, good=False):
+            assert await client.provider.report(made.task_id, V2, good=False) is None
+            again = await client.provider.report(made.task_id, V2, good=True)
+            assert isinstance(again, wire.Rejected)
+            assert again.code == "ERROR_DUPLICATE_REPORT"
+        await side.fault("create", "ERROR: 1003")
+        busy = await client.create(a_request("busy"))
+        assert isinstance(busy, wire.Rejected)
+        assert (busy.code, busy.kind, old.waits[busy.code]) == ("ERROR: 1003", ErrorKind.BUSY, 30.0)
+        await side.fault("task", "ERROR_CAPTCHA_UNSOLVABLE")
+        made = await client.create(a_request("unsolvable"))
+        assert isinstance(made, wire.Created)
+        failed = await client.result(made.task_id)
+        assert isinstance(failed, wire.Failed)
+        assert client.provider.cost_of(failed, 1.0) == 0.0
+        for fault in ("html", "lost", "truncated"):
+            await side.fault("create", fault)
+            assert isinstance(await client.create(a_request(fault)), wire.InDoubt), fault
+
+
+async def solves_all(client: Client, name: str) -> None:
+    """Have one of every kind on offer solved, through the fetcher's proxy where that is needed."""
+    on_offer = [kind for kind in client.profile.kinds if client.profile.offer(kind) is not None]
+    async with asyncio.TaskGroup() as group:
+        for kind in on_offer:
+            group.create_task(solves(client, kind, f"{name}-{kind}"))
+
+
+async def solves(client: Client, kind: ChallengeKind, job_id: str) -> None:
+    """Have one of a kind solved, and find in the answer all that a page of that kind wants."""
+    plain = a_request(job_id, kind=kind)
+    asked = msgspec.structs.replace(plain, identity=Identity(user_agent="Mozilla/5.0", proxy_id="p"))
+    made = await client.create(asked)
+    assert isinstance(made, wire.Created), (kind, made)
+    ready = made.ready or await client.result(made.task_id, kind)
+    assert isinstance(ready, wire.Ready), (kind, ready)
+    facts = FACTS[kind]
+    found = {
+        AnswerKind.TOKEN: {"token"} if ready.token else set(),
+        AnswerKind.TEXT: {"token"} if ready.token else set(),
+        AnswerKind.VALUES: set(ready.values),
+        AnswerKind.COOKIES: set(ready.cookies),
+    }[facts.answer]
+    whole = {AnswerKind.VALUES: facts.fields, AnswerKind.COOKIES: facts.cookies}
+    assert found == set(whole.get(facts.answer, ("token",))), kind
 
 
 async def test_a_wrong_key_is_fatal_and_free(chosen: Profile, side: Side, request_: CaptchaRequest) -> None:
