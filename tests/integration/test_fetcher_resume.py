@@ -13,6 +13,7 @@ from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Ret
 from tidegate.testing.manual_clock import ManualClock
 from tidegate.topics import Topic
 from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.site_slots import Claim
 
 PAGE = b"<!doctype html><title>Page</title><p>" + b"content " * 200
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -266,7 +267,7 @@ async def test_solutions_do_not_wait_for_their_sites_turn() -> None:
     """C3: with the site's only slot held, a solution is submitted at once."""
     async with guarded(Guarded(), site_concurrency=1) as (service, url):
         request = request_of(await run(service, url))
-        held = await service._limiter.enter(request.state.site, returning=False)
+        held = await service._limiter.enter(request.state.site, Claim())
         page = page_of(await resume(service, request))
         assert isinstance(held, float)
         service._limiter.leave(request.state.site, held)

@@ -16,12 +16,14 @@ from support.fetcher import FAMILIES, PAGE_URL, fixtures, inbound
 from tidegate.captcha_records import Cookie
 from tidegate.errors import RecordError
 from tidegate.outcome import Retry
+from tidegate.records import Lane
 from tidegate_fetcher import classify, cookies, requests, signatures
 from tidegate_fetcher.addresses import AddressRules, literal
 from tidegate_fetcher.bodies import BodyBrokenError, BodyTooLargeError, decoded
 from tidegate_fetcher.detection import Detector
 from tidegate_fetcher.exchange import Response
-from tidegate_fetcher.site_limits import Go, Later, SiteLimits, Wait
+from tidegate_fetcher.site_limits import Go, SiteLimits, Wait
+from tidegate_fetcher.site_slots import Claim, Later, Never, SiteRule
 from tidegate_fetcher.tasks import FetchTask, read
 from yarl import URL
 
@@ -259,58 +261,102 @@ def test_a_body_is_decoded_whole_or_refused(data: bytes, times: int, limit: int,
         assert decoded(wire[: len(wire) // 2], coding, limit) in (body, b"")
 
 
+SITE_RULES = {"a": SiteRule(concurrency=2), "b": SiteRule(concurrency=2, per_second=0.1, burst=2)}
+CLAIMS = st.builds(
+    Claim,
+    lane=st.sampled_from(Lane),
+    came_before=st.integers(0, 3),
+    age_s=st.integers(0, 10**6),
+    left_s=st.integers(1, 10**6),
+)
+
+
 class LimitsMachine(RuleBasedStateMachine):
-    """The site limits against a naive model: who runs, who waits, never more than allowed."""
+    """The site limits against a naive model: who runs, who waits, never more than allowed (T3)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits = SiteLimits(concurrency=2, wait_s=1.0)
+        self.limits = SiteLimits(SITE_RULES.__getitem__, wait_s=15.0)
         self.now = 0.0
         self.running: dict[str, list[float]] = {"a": [], "b": []}
-        self.waiting = {"a": 0, "b": 0}
+        self.waiting: dict[str, list[Claim]] = {"a": [], "b": []}
+        self.started: list[float] = []
 
-    @rule(site=st.sampled_from("ab"), returning=st.booleans())
-    def ask(self, site: str, returning: bool) -> None:
-        """Ask for a slot: granted whenever one is free and nobody waits."""
-        free = len(self.running[site]) < 2 and not self.waiting[site]
-        answer = self.limits.ask(site, self.now, returning=returning)
-        assert isinstance(answer, Go) is free
+    def free(self, site: str) -> bool:
+        """Say whether a request may begin now: places, and for b two at once and one in ten seconds."""
+        turn = 0.0
+        for start in self.started:
+            turn = max(turn, start) + 10.0
+        return len(self.running[site]) < 2 and (site == "a" or turn - self.now <= 10.0)
+
+    def start(self, site: str) -> None:
+        """Take note of a request that began."""
+        self.running[site].append(self.now)
+        if site == "b":
+            self.started.append(self.now)
+
+    @rule(site=st.sampled_from("ab"), claim=CLAIMS)
+    def ask(self, site: str, claim: Claim) -> None:
+        """Ask for a turn: granted whenever one is free and nobody waits who goes first."""
+        first = all(waiting.rank > claim.rank for waiting in self.waiting[site])
+        answer = self.limits.ask(site, claim, self.now)
+        assert isinstance(answer, Go) is (first and self.free(site))
         if isinstance(answer, Go):
-            self.running[site].append(self.now)
+            self.start(site)
         elif isinstance(answer, Wait):
-            self.waiting[site] += 1
+            self.waiting[site].append(claim)
         else:
-            assert 0 <= answer.delay_s <= 3600
+            self.judge(site, claim, answer)
 
-    @rule(seconds=st.floats(0, 100))
-    def pass_time(self, seconds: float) -> None:
+    def judge(self, site: str, claim: Claim, answer: Later | Never) -> None:
+        """A wait is never too short for a delay topic, and never uselessly long."""
+        assert answer.delay_s >= 2
+        if isinstance(answer, Never):
+            assert site == "b"
+            assert answer.delay_s > claim.left_s
+        elif site == "a":
+            assert answer.delay_s <= max(60, 2 * claim.age_s) + 1e-6
+
+    @rule(seconds=st.integers(0, 100))
+    def pass_time(self, seconds: int) -> None:
         """Move on."""
         self.now += seconds
 
     @rule(site=st.sampled_from("ab"))
     def leave(self, site: str) -> None:
-        """Give a slot back; exactly one waiting job gets it."""
+        """Give a place back; a waiting job gets it as soon as its turn has come."""
         assume(self.running[site])
         self.limits.leave(site, self.running[site].pop(0), self.now)
-        promoted = self.limits.promote(site, self.now)
-        assert promoted is (self.waiting[site] > 0)
-        if promoted:
-            self.waiting[site] -= 1
-            self.running[site].append(self.now)
+        if self.waiting[site]:
+            self.promote(site)
+
+    def promote(self, site: str) -> None:
+        """Let the first of those who wait go, where it may."""
+        claim = min(self.waiting[site], key=lambda waiting: waiting.rank)
+        free = self.free(site)
+        wait_s = self.limits.promote(site, claim, self.now)
+        assert (wait_s is not None and wait_s <= 0) is free
+        if free:
+            self.waiting[site].remove(claim)
+            self.start(site)
 
     @precondition(lambda self: any(self.waiting.values()))
     @rule(site=st.sampled_from("ab"))
     def give_up(self, site: str) -> None:
         """End a wait."""
         assume(self.waiting[site])
-        assert isinstance(self.limits.give_up(site, self.now), Later)
-        self.waiting[site] -= 1
+        claim = self.waiting[site].pop(0)
+        self.judge(site, claim, self.limits.give_up(site, claim, self.now))
 
     @invariant()
     def never_too_many(self) -> None:
-        """The model and the state agree, within the limit."""
+        """The model and the state agree, within the limits."""
         for site, running in self.running.items():
             assert self.limits.running(site) == len(running) <= 2
+        for count, start in enumerate(self.started):
+            since = [other for other in self.started[count:] if other - start < 100 - 1e-6]
+            assert len(since) <= 2 + 10
 
 
 TestLimits = LimitsMachine.TestCase
+TestLimits.settings = settings(max_examples=60, stateful_step_count=40)

@@ -105,10 +105,12 @@ def test_retry_after_is_honoured_up_to_a_day() -> None:
         (0.1, Topic.RETRY_2S),
         (2, Topic.RETRY_2S),
         (5, Topic.RETRY_4S),
-        (59, Topic.RETRY_8S),
+        (19, Topic.RETRY_8S),
+        (59, Topic.RETRY_20S),
         (61, Topic.RETRY_1M),
-        (599, Topic.RETRY_1M),
+        (599, Topic.RETRY_3M),
         (7200, Topic.RETRY_1H),
+        (2e6, Topic.RETRY_4D),
     ],
 )
 def test_a_wait_goes_to_the_longest_class_within_it(wait_s: float, topic: Topic) -> None:

@@ -22,9 +22,14 @@ class Topic(StrEnum):
     RETRY_2S = "urls-retry-2s"
     RETRY_4S = "urls-retry-4s"
     RETRY_8S = "urls-retry-8s"
+    RETRY_20S = "urls-retry-20s"
     RETRY_1M = "urls-retry-1m"
+    RETRY_3M = "urls-retry-3m"
     RETRY_10M = "urls-retry-10m"
     RETRY_1H = "urls-retry-1h"
+    RETRY_6H = "urls-retry-6h"
+    RETRY_1D = "urls-retry-1d"
+    RETRY_4D = "urls-retry-4d"
     CAPTCHA_REQUESTS = "captcha-requests"
     CAPTCHA_SOLUTIONS = "captcha-solutions"
     CAPTCHA_TASKS = "captcha-tasks"
@@ -51,13 +56,19 @@ HELD: dict[Lane, Topic] = {
 }
 
 # Delay classes in seconds, ascending: due = append time + delay, so the head is always the next due (T2).
+# Each is two to six times the one before: a wait of thirteen days takes no more than 27 of them (T3).
 DELAYS: dict[Topic, float] = {
     Topic.RETRY_2S: 2.0,
     Topic.RETRY_4S: 4.0,
     Topic.RETRY_8S: 8.0,
+    Topic.RETRY_20S: 20.0,
     Topic.RETRY_1M: 60.0,
+    Topic.RETRY_3M: 180.0,
     Topic.RETRY_10M: 600.0,
     Topic.RETRY_1H: 3600.0,
+    Topic.RETRY_6H: 21_600.0,
+    Topic.RETRY_1D: 86_400.0,
+    Topic.RETRY_4D: 345_600.0,
 }
 
 
@@ -97,14 +108,18 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
     """Return every topic. Custody topics keep records at least ``outage_days`` (C6).
 
-    Sizes are a ladder (C9): what was taken in must fit wherever the job goes next.
+    Delay topics keep them for as long beyond their delay. Sizes are a ladder (C9): what was taken in must fit wherever the job goes next.
     """
     keep = outage_days * _DAY_MS
     intake, delay, captcha, dead = 12 * _MIB, 13 * _MIB, 20 * _MIB, 24 * _MIB
     small = 1 * _MIB
     return (
         *(TopicSpec(topic=t, max_message_bytes=intake, retention_ms=keep) for t in LANES.values()),
-        *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in (*HELD.values(), *DELAYS)),
+        *(TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep) for t in HELD.values()),
+        *(
+            TopicSpec(topic=t, max_message_bytes=delay, retention_ms=keep + int(delay_s * 1000))
+            for t, delay_s in DELAYS.items()
+        ),
         TopicSpec(topic=Topic.CAPTCHA_REQUESTS, max_message_bytes=captcha, retention_ms=keep),
         TopicSpec(topic=Topic.CAPTCHA_SOLUTIONS, max_message_bytes=captcha, retention_ms=keep),
         TopicSpec(topic=Topic.CAPTCHA_VERDICTS, max_message_bytes=small, retention_ms=keep),

@@ -20,8 +20,11 @@ from tidegate_fetcher.handler import Fetcher
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.policy import HostRules, Policy
+from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.site_limits import SiteLimits
+from tidegate_fetcher.site_slots import SiteRule
+from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
 from tidegate_fetcher.walls import Walls
 
@@ -53,9 +56,16 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         read_timeout_s=settings.read_timeout_s,
         proxies_kept=settings.proxies_kept,
     )
+    rule = SiteRule(
+        concurrency=settings.site_concurrency, per_second=settings.site_rate, burst=settings.site_burst
+    )
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit)
+    watch = RunWatch(context.reader, context.clock, context.emit)
+    spending = Spending(holds=settings.budget_exhausted == "hold", recheck_s=settings.budget_recheck_s)
     async with connections, asyncio.TaskGroup() as owner:
+        await watch.restore()
         reading = owner.create_task(walls.run(), name="walls")
+        watching = owner.create_task(watch.run(), name="runs")
         yield Fetcher(
             client=HttpClient(
                 connections,
@@ -69,7 +79,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 large_bodies=settings.large_bodies,
             ),
             limiter=SiteLimiter(
-                SiteLimits(concurrency=settings.site_concurrency, wait_s=settings.site_wait_s),
+                SiteLimits(lambda _site: rule, wait_s=settings.site_wait_s),
                 context.clock,
                 settings.site_wait_s,
             ),
@@ -79,9 +89,11 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 max_solves=settings.max_solves_per_job,
                 lifetime_s=settings.captcha_lifetime_s,
                 retries=PLAN.retries,
+                spending=spending,
             ),
             writer=PageWriter(settings.zstd_level),
             walls=walls,
+            watch=watch,
             broker_clock=context.broker_clock,
             partitions=context.partitions,
             user_agent=settings.user_agent,
@@ -90,6 +102,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             emit=context.emit,
         )
         reading.cancel()
+        watching.cancel()
 
 
 def _check(settings: FetcherSettings) -> None:

@@ -11,12 +11,12 @@ from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
-from tidegate.records import Inbound, UrlJob, job_headers
+from tidegate.records import Inbound, JobState, UrlJob, job_headers
 from tidegate.sites import partition_of
 from tidegate.topics import HELD, LANES, Topic
 from yarl import URL
 
-from tidegate_fetcher import classify, requests, tasks
+from tidegate_fetcher import classify, requests, run_rules, tasks, turns
 from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Detector
@@ -24,7 +24,7 @@ from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, Request, Response
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
-from tidegate_fetcher.site_limits import Later
+from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.verdicts import with_verdict
 from tidegate_fetcher.walls import Walls
@@ -48,6 +48,7 @@ class Fetcher:
         challenges: Challenges,
         writer: PageWriter,
         walls: Walls,
+        watch: RunWatch,
         broker_clock: BrokerClock,
         partitions: int,
         user_agent: str,
@@ -61,6 +62,7 @@ class Fetcher:
         self._challenges = challenges
         self._writer = writer
         self.valve = walls
+        self._watch = watch
         self._broker_clock = broker_clock
         self._partitions = partitions
         self._user_agent = user_agent
@@ -84,9 +86,9 @@ class Fetcher:
         if forwarded is not None:
             self._tell(work, "forwarded", None)
             return forwarded
-        late = self._late(work, task.job)
-        if late is not None:
-            outcome: Outcome = late
+        ended = self._late(work, task.job) or self._of_run(work)
+        if ended is not None:
+            outcome: Outcome = ended
             response = None
         elif (aside := self._put_aside(work)) is not None:
             outcome, response = aside, None
@@ -136,7 +138,7 @@ class Fetcher:
 
     def _late(self, work: Work[Task], job: UrlJob) -> Dead | None:
         """Judge the job's deadline by the broker's clock (T1)."""
-        age_s = (self._broker_clock.now_ms() - work.job.state.accepted_at_ms) / 1000
+        age_s = self._age_s(work.job.state)
         if age_s <= job.deadline:
             return None
         return Dead(
@@ -146,11 +148,22 @@ class Fetcher:
             state=work.job.state,
         )
 
+    def _of_run(self, work: Work[Task]) -> Dead | Defer | None:
+        """Return what becomes of a job because of its run; None where it goes on."""
+        state, task = work.job.state, work.payload
+        is_paid = isinstance(task, ResumeTask) and task.solution.status is SolutionStatus.SOLVED
+        return run_rules.judge(
+            self._watch.runs.get(state.run), state, self._broker_clock.now_ms(), is_paid=is_paid
+        )
+
+    def _age_s(self, state: JobState) -> float:
+        return (self._broker_clock.now_ms() - state.accepted_at_ms) / 1000
+
     async def _fetch(self, work: Work[Task], task: FetchTask) -> tuple[Outcome, Response | None]:
         state = work.job.state
-        turn = await self._limiter.enter(state.site, returning=state.deferrals > 0)
-        if isinstance(turn, Later):
-            return Defer(delay_s=turn.delay_s, message="Its site has enough requests.", state=state), None
+        turn = await self._limiter.enter(state.site, turns.claim_of(state, task.job, self._age_s(state)))
+        if not isinstance(turn, float):
+            return turns.missed(turn, task.job, state), None
         try:
             request = requests.of_job(task.job, task.url, self._user_agent)
             response = await self._client.send(request)
@@ -165,7 +178,8 @@ class Fetcher:
         solution = task.solution
         token, form = solution.token, solution.request.challenge.form
         if solution.status is not SolutionStatus.SOLVED or token is None or form is None:
-            return self._challenges.unsolved(work, task.job, solution), None
+            now_ms = self._broker_clock.now_ms()
+            return self._challenges.unsolved(work, task.job, solution, now_ms), None
         if self._token_left_s(work.record, solution) < self._submit_margin_s:
             return self._solve_failed(work, task.job, "The token died before it could be used."), None
         user_agent = solution.user_agent or solution.request.identity.user_agent

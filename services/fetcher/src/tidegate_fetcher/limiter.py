@@ -1,72 +1,93 @@
 """Waits for a site's turn: the asynchronous shell of ``site_limits``."""
 
 import asyncio
-from collections import deque
+from bisect import insort
+from operator import attrgetter
 
 from tidegate.clock import Clock
 
-from tidegate_fetcher.site_limits import Go, Later, SiteLimits
+from tidegate_fetcher.site_limits import Go, SiteLimits
+from tidegate_fetcher.site_slots import Claim, Later, Never
+
+
+class _Turn:
+    """One job that waits in hand."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.rank = claim.rank
+        self.future: asyncio.Future[float | Later | Never] = asyncio.get_running_loop().create_future()
 
 
 class SiteLimiter:
-    """Hands out a site's slots in the order in which jobs came."""
+    """Hands out a site's turns: by rank, and within a rank in the order in which jobs came."""
 
     def __init__(self, limits: SiteLimits, clock: Clock, wait_s: float) -> None:
         self._limits = limits
         self._clock = clock
         self._wait_s = wait_s
-        self._queues: dict[str, deque[asyncio.Future[float | Later]]] = {}
+        self._queues: dict[str, list[_Turn]] = {}
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
 
-    async def enter(self, site: str, *, returning: bool) -> float | Later:
-        """Return the monotonic start of a slot, to be given to ``leave``, or when to come back."""
+    async def enter(self, site: str, claim: Claim) -> float | Later | Never:
+        """Return the monotonic start of a turn, to be given to ``leave``, or when to come back."""
         now = self._clock.monotonic()
-        answer = self._limits.ask(site, now, returning=returning)
+        answer = self._limits.ask(site, claim, now)
         if isinstance(answer, Go):
             return now
-        if isinstance(answer, Later):
+        if isinstance(answer, Later | Never):
             return answer
-        return await self._wait(site)
+        return await self._wait(site, _Turn(claim))
 
     def leave(self, site: str, started: float) -> None:
-        """Give a slot back; the next in the queue gets it."""
+        """Give a place back; the next in the queue gets it."""
         self._limits.leave(site, started, self._clock.monotonic())
         self._wake(site)
 
-    async def _wait(self, site: str) -> float | Later:
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[float | Later] = loop.create_future()
-        self._queues.setdefault(site, deque()).append(turn)
-        timer = loop.call_later(self._wait_s, self._expire, site, turn)
+    async def _wait(self, site: str, turn: _Turn) -> float | Later | Never:
+        insort(self._queues.setdefault(site, []), turn, key=attrgetter("rank"))
+        timer = asyncio.get_running_loop().call_later(self._wait_s, self._expire, site, turn)
+        self._wake(site)
         try:
-            return await turn
+            return await turn.future
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if turn.future.cancelled():
                 self._drop(site, turn)
-                self._limits.abandon(site)
-            elif isinstance(started := turn.result(), float):  # the turn came just as we were cancelled
+                self._limits.abandon(site, turn.claim, self._clock.monotonic())
+            elif isinstance(
+                started := turn.future.result(), float
+            ):  # the turn came just as we were cancelled
                 self.leave(site, started)
             raise
         finally:
             timer.cancel()
 
-    def _expire(self, site: str, turn: "asyncio.Future[float | Later]") -> None:
-        if not turn.done():
+    def _expire(self, site: str, turn: _Turn) -> None:
+        if not turn.future.done():
             self._drop(site, turn)
-            turn.set_result(self._limits.give_up(site, self._clock.monotonic()))
+            turn.future.set_result(self._limits.give_up(site, turn.claim, self._clock.monotonic()))
 
-    def _drop(self, site: str, turn: "asyncio.Future[float | Later]") -> None:
+    def _drop(self, site: str, turn: _Turn) -> None:
         queue = self._queues[site]
         queue.remove(turn)
         if not queue:
             del self._queues[site]
+            if alarm := self._alarms.pop(site, None):
+                alarm.cancel()
 
     def _wake(self, site: str) -> None:
-        queue = self._queues.get(site, ())
+        """Let those go whose turn it is; come again at the moment of the next one's turn."""
+        if alarm := self._alarms.pop(site, None):
+            alarm.cancel()
         # A cancelled one takes itself out of the queue when its task runs again.
-        turn = next((waiting for waiting in queue if not waiting.done()), None)
-        if turn is None:
-            return
-        now = self._clock.monotonic()
-        if self._limits.promote(site, now):
+        for turn in [waiting for waiting in self._queues.get(site, ()) if not waiting.future.done()]:
+            now = self._clock.monotonic()
+            wait_s = self._limits.promote(site, turn.claim, now)
+            if wait_s is None:
+                return
+            if wait_s > 0:
+                loop = asyncio.get_running_loop()
+                self._alarms[site] = loop.call_later(wait_s, self._wake, site)
+                return
             self._drop(site, turn)
-            turn.set_result(now)
+            turn.future.set_result(now)

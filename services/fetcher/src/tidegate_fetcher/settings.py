@@ -5,7 +5,7 @@ Each field says what it means, its unit, its range and why it has its default.
 
 import json
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Literal
 
 import tidegate.settings
 from pydantic import Field, ValidationInfo, field_validator
@@ -30,6 +30,21 @@ class FetcherSettings(WallSettings):
         ge=1,
         le=1000,
         description="Requests to one site at once, per fetcher. 8 is what a browser opens, or little more.",
+    )
+    site_rate: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="Requests begun a second to one site, per fetcher; unset means that only "
+        "site_concurrency limits them. Of the jobs that wait, nine tenths of it are served; the rest is kept "
+        "for those who missed their turn. A job whose turn would come after its deadline is a dead letter at "
+        "once.",
+    )
+    site_burst: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="Requests at once that site_rate allows after a rest. With 1 they are evenly spread.",
     )
     site_wait_s: float = Field(
         2.0,
@@ -87,6 +102,18 @@ class FetcherSettings(WallSettings):
     )
     max_solves_per_job: int = Field(
         3, ge=0, le=20, description="Solves bought for one job at most; the design's three challenge rounds."
+    )
+    budget_exhausted: Literal["dead_letter", "hold"] = Field(
+        "dead_letter",
+        description="What becomes of a job that needs a solve and whose budget is used up: it ends as a dead "
+        "letter, to be replayed, or it is held in delay topics, at no attempt, until there is money again or "
+        "its deadline has passed.",
+    )
+    budget_recheck_s: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after which a used-up budget is asked again. Meanwhile no request is made.",
     )
     captcha_lifetime_s: float = Field(
         600.0,

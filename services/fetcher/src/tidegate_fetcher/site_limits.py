@@ -1,94 +1,106 @@
-"""How many requests a site has at once, and when the next one's turn comes. Pure.
+"""How many requests a site has at once, who waits in hand, and who comes back at a slot. Pure.
 
 A job waits in hand only for as long as its site's queue is short; with more ahead of it than that it is
-deferred to a slot of its own, so that one slow site never fills the window (delivery.md T3). Slots are
-booked one after the other. Who comes back at his slot goes before who has not been here yet.
+deferred to a slot of its own (``site_slots``), so that one slow site never fills the window (delivery.md T3).
+Nobody who has not been here yet waits in hand while slots of his lane are booked: those who come back at
+theirs go first.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
+from tidegate.records import Lane
 
-_FIRST_GUESS_S = 0.1
-_WEIGHT = 0.2
-_LONGEST_DEFERRAL_S = 3600.0
+from tidegate_fetcher.site_slots import Claim, Later, Never, SiteRule, Slots
+
+_RANKS = 1 + len(Lane)
 
 
 class Go(msgspec.Struct, frozen=True):
-    """A slot is taken; give it back with ``leave``."""
+    """A turn is taken; give its place back with ``leave``."""
 
 
 class Wait(msgspec.Struct, frozen=True):
     """Wait in hand: the job was added to the site's queue."""
 
 
-class Later(msgspec.Struct, frozen=True):
-    """Come back in ``delay_s`` seconds, at the slot that was booked."""
-
-    delay_s: float
-
-
 class _Site(msgspec.Struct):
-    """``service_s`` is a request's smoothed time, ``started_sum`` the sum of the running ones' starts."""
+    """``waiting`` is jobs in hand by rank, ``started_sum`` the sum of the running ones' starts."""
 
+    slots: Slots
     running: int = 0
-    waiting: int = 0
+    waiting: list[int] = msgspec.field(default_factory=lambda: [0] * _RANKS)
     started_sum: float = 0.0
-    service_s: float = _FIRST_GUESS_S
-    booked_until: float = 0.0
 
 
 class SiteLimits:
-    """The state of all sites; at most ``remembered`` idle ones, the least recently used go first.
+    """The state of all sites; of those with nothing in hand ``remembered``, the least recently used go first.
 
-    ``concurrency`` is requests at once per site; ``wait_s`` the longest wait in hand. ``now`` is
+    ``rule_of`` says how often a site may be asked; ``wait_s`` is the longest wait in hand. ``now`` is
     monotonic seconds everywhere.
     """
 
-    def __init__(self, *, concurrency: int, wait_s: float, remembered: int = 10_000) -> None:
-        self._concurrency = concurrency
+    def __init__(
+        self, rule_of: Callable[[str], SiteRule], *, wait_s: float, remembered: int = 10_000
+    ) -> None:
+        self._rule_of = rule_of
         self._wait_s = wait_s
         self._remembered = remembered
         self._sites: OrderedDict[str, _Site] = OrderedDict()
 
-    def ask(self, site: str, now: float, *, returning: bool) -> Go | Wait | Later:
-        """Ask for a slot. ``returning`` says that the job was deferred before."""
-        load = self._of(site)
-        if load.running < self._concurrency and not load.waiting:
-            self._start(load, now)
+    def ask(self, site: str, claim: Claim, now: float) -> Go | Wait | Later | Never:
+        """Ask for a turn."""
+        rule, load = self._rule_of(site), self._of(site, now)
+        load.slots.came(claim, now)
+        ahead = sum(load.waiting[: claim.rank + 1])
+        free = load.running < rule.concurrency
+        if free and not ahead and load.slots.wait_s(rule, now) <= 0:
+            self._start(load, rule, claim, now)
             return Go()
-        expected = self._expected(load, now)
-        behind_others = not returning and load.booked_until > now + expected
-        if expected <= self._wait_s and not behind_others:
-            load.waiting += 1
+        guess_s = _pace_s(load, rule, now)
+        in_line_s = 0.0 if free and not ahead else (ahead + 1) * guess_s
+        expected_s = max(in_line_s, load.slots.wait_s(rule, now, ahead))
+        behind = not claim.came_before and load.slots.is_booked(claim.lane, now + expected_s)
+        if expected_s <= self._wait_s and not behind:
+            load.waiting[claim.rank] += 1
             return Wait()
-        return self._later(load, now, expected)
+        return load.slots.book(rule, claim, now, guess_s=guess_s, expected_s=expected_s)
 
-    def promote(self, site: str, now: float) -> bool:
-        """Turn one waiting job into a running one where a slot is free."""
-        load = self._of(site)
-        if not load.waiting or load.running >= self._concurrency:
-            return False
-        load.waiting -= 1
-        self._start(load, now)
-        return True
+    def promote(self, site: str, claim: Claim, now: float) -> float | None:
+        """Let a waiting job go: 0 when it does, else the seconds until a turn; None: no place is free."""
+        rule, load = self._rule_of(site), self._of(site, now)
+        if load.running >= rule.concurrency:
+            return None
+        wait_s = load.slots.wait_s(rule, now)
+        if wait_s <= 0:
+            load.waiting[claim.rank] -= 1
+            self._start(load, rule, claim, now)
+        return wait_s
 
-    def give_up(self, site: str, now: float) -> Later:
-        """Take a waiting job that waited too long out of the queue and book it a slot."""
-        load = self._of(site)
-        load.waiting -= 1
-        return self._later(load, now, self._expected(load, now))
+    def give_up(self, site: str, claim: Claim, now: float) -> Later | Never:
+        """Take a job that waited too long out of the queue and book it a slot."""
+        rule, load = self._rule_of(site), self._of(site, now)
+        load.waiting[claim.rank] -= 1
+        ahead, guess_s = sum(load.waiting[: claim.rank + 1]), _pace_s(load, rule, now)
+        expected_s = max((ahead + 1) * guess_s, load.slots.wait_s(rule, now, ahead))
+        return load.slots.book(rule, claim, now, guess_s=guess_s, expected_s=expected_s)
 
-    def abandon(self, site: str) -> None:
+    def abandon(self, site: str, claim: Claim, now: float) -> None:
         """Take a waiting job out of the queue without a slot: it was cancelled."""
-        self._of(site).waiting -= 1
+        self._of(site, now).waiting[claim.rank] -= 1
 
     def leave(self, site: str, started: float, now: float) -> None:
-        """Give a slot back that was taken at ``started``."""
-        load = self._of(site)
+        """Give a place back that was taken at ``started``."""
+        load = self._of(site, now)
         load.running -= 1
         load.started_sum = load.started_sum - started if load.running else 0.0
-        load.service_s += _WEIGHT * ((now - started) - load.service_s)
+        load.slots.served(now - started)
+        self._forget()
+
+    def learn(self, site: str, lane: Lane, slot: float, now: float) -> None:
+        """Take note that a slot was booked by whoever had the site before us."""
+        self._of(site, now).slots.learn(self._rule_of(site), lane, slot, now)
         self._forget()
 
     def running(self, site: str) -> int:
@@ -96,34 +108,30 @@ class SiteLimits:
         load = self._sites.get(site)
         return 0 if load is None else load.running
 
-    def _of(self, site: str) -> _Site:
+    def _of(self, site: str, now: float) -> _Site:
         load = self._sites.get(site)
         if load is None:
-            load = self._sites[site] = _Site()
+            load = self._sites[site] = _Site(Slots(now))
         else:
             self._sites.move_to_end(site)
         return load
 
     @staticmethod
-    def _start(load: _Site, now: float) -> None:
+    def _start(load: _Site, rule: SiteRule, claim: Claim, now: float) -> None:
         load.running += 1
         load.started_sum += now
-
-    def _expected(self, load: _Site, now: float) -> float:
-        """Return the expected wait. Running requests count by their age: a site that hangs shows at once."""
-        age = now - load.started_sum / load.running if load.running else 0.0
-        return (load.waiting + 1) * max(load.service_s, age) / self._concurrency
-
-    def _later(self, load: _Site, now: float, expected: float) -> Later:
-        slot = max(now + expected, load.booked_until)
-        slot = min(slot, now + _LONGEST_DEFERRAL_S)
-        load.booked_until = slot + load.service_s / self._concurrency
-        return Later(slot - now)
+        load.slots.take(rule, claim, now)
 
     def _forget(self) -> None:
         while len(self._sites) > self._remembered:
             site, load = next(iter(self._sites.items()))
-            if load.running or load.waiting:
+            if load.running or any(load.waiting):
                 self._sites.move_to_end(site)
                 return
             del self._sites[site]
+
+
+def _pace_s(load: _Site, rule: SiteRule, now: float) -> float:
+    """Return seconds a request. Those that run count by their age: a site that hangs shows at once."""
+    age = now - load.started_sum / load.running if load.running else 0.0
+    return max(load.slots.service_s, age) / rule.concurrency
