@@ -108,7 +108,8 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
     """Return every topic. Custody topics keep records at least ``outage_days`` (C6).
 
-    Delay topics keep them for as long beyond their delay. Sizes are a ladder (C9): what was taken in must fit wherever the job goes next.
+    Delay topics keep them for as long beyond their delay. Sizes are a ladder (C9): what was taken in must fit
+    wherever the job goes next.
     """
     keep = outage_days * _DAY_MS
     intake, delay, captcha, dead = 12 * _MIB, 13 * _MIB, 20 * _MIB, 24 * _MIB
