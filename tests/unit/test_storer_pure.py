@@ -1,5 +1,7 @@
 """The storer's pure parts: versions, reading, rows, redaction, batches, the default parser."""
 
+from urllib.parse import urljoin
+
 import msgspec
 import pytest
 from support.storer import EPOCH_MS, dead_record, job_state, page_record, solve_record
@@ -352,6 +354,16 @@ class TestParser:
     def test_garbage_is_parsed_without_an_error(self, body: bytes) -> None:
         """Pages are what they are."""
         assert isinstance(self.parse(body), Parsed)
+
+    @pytest.mark.parametrize(
+        "href",
+        "/|/a/b.c?d=/../e|/a?|/a;b|/./a|/a/../b|//b.example/c|/a//b|/ä b|/a\tb|a|a/b?c|a/./b|a//b|./a|../a|..|?a|a?"
+        "|a;b|x:y|ä|a b|~a/-b".split("|"),
+    )
+    def test_a_link_is_joined_as_the_standard_says(self, href: str) -> None:
+        """Also where a shorter way is taken."""
+        joined = urljoin(self.HTML.url, href)
+        assert self.parse(f'<meta charset="utf-8"><a href="{href}">x</a>'.encode()).links == (joined,)
 
     def test_links_are_bounded(self) -> None:
         """Ten thousand links make a count and a hundred links."""

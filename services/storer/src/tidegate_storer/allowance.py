@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Allowance:
@@ -19,33 +17,33 @@ class Allowance:
         """The bytes in hand."""
         return self._used
 
-    @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Hold ``size`` bytes; waits until they fit."""
-        if self._waiting or not self._fits(size):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._release(size)
-                else:
-                    self._admit()
-                raise
-        else:
+    def hold(self, size: int) -> "_Hold":
+        """Return a context in which ``size`` bytes are held; entering it waits until they fit."""
+        return _Hold(self, size)
+
+    async def take(self, size: int) -> None:
+        """Take ``size`` bytes; waits until they fit."""
+        if not self._waiting and self._fits(size):
             self._used += size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
         try:
-            yield
-        finally:
-            self._release(size)
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(size)
+            else:
+                self._admit()
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Give bytes back; whoever waits for them gets them."""
+        self._used -= size
+        self._admit()
 
     def _fits(self, size: int) -> bool:
         return not self._used or self._used + size <= self._total
-
-    def _release(self, size: int) -> None:
-        self._used -= size
-        self._admit()
 
     def _admit(self) -> None:
         while self._waiting:
@@ -58,3 +56,19 @@ class Allowance:
                 turn.set_result(None)
             else:
                 return
+
+
+class _Hold:
+    """Written out, because a generator for each page costs more than all the counting."""
+
+    __slots__ = ("_allowance", "_size")
+
+    def __init__(self, allowance: Allowance, size: int) -> None:
+        self._allowance = allowance
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._allowance.take(self._size)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._allowance.give_back(self._size)

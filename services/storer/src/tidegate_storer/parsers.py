@@ -23,9 +23,6 @@ _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,256}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _INVISIBLE = "script, style, noscript, template"
-# The commonest forms of a relative link are joined without the general algorithm, ten times dearer.
-_ROOTED = re.compile(r"/(?:[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?)?(?:\?.*)?")
-_PLAIN = re.compile(r"[\w~-][\w~.%+-]*(?:/[\w~-][\w~.%+-]*)*/?(?:\?.*)?")
 _NO_LINK = ("javascript:", "mailto:", "tel:", "data:")
 _SNIFFED_BYTES = 1024
 _MAX_TITLE_CHARACTERS = 4_096
@@ -93,36 +90,56 @@ def _utf8(body: bytes, charset: str | None) -> bytes:
 
 
 def _base(tree: LexborHTMLParser, url: str) -> str:
-    node = tree.css_first("base[href]")
-    return url if node is None else _join(url, node.attributes.get("href") or "") or url
+    for node in tree.tags("base"):
+        href = node.attributes.get("href")
+        if href is not None:
+            return _join(url, href) or url
+    return url
 
 
 def _links(tree: LexborHTMLParser, base: str) -> tuple[list[str], int]:
     """Return the first links, absolute, without fragments and repetitions, and how many there are."""
     parts = urlsplit(base)
     origin = f"{parts.scheme}://{parts.netloc}"
-    folder = origin + (parts.path.rpartition("/")[0] + "/")
+    folder = origin + parts.path.rpartition("/")[0] + "/"
     seen: dict[str, None] = {}
     count = 0
-    for node in tree.tags("a"):
-        href = (node.attributes.get("href") or "").strip()
-        if not href or href[0] == "#" or (":" in href and href.lower().startswith(_NO_LINK)):
+    for node in tree.css("a[href]"):
+        href = (node.attrs["href"] or "").strip()
+        # Those from the root are the commonest by far, and need the fewest questions.
+        rooted = href[:1] == "/"
+        if not rooted and (not href or href[0] == "#" or href.lower().startswith(_NO_LINK)):
             continue
         count += 1
         if len(seen) >= MAX_LINKS:
             continue
         href = href.partition("#")[0]
-        if href.startswith(("http://", "https://")):
-            link = href
-        elif _ROOTED.fullmatch(href):
+        if rooted and _is_plain(href):
             link = origin + href
-        elif _PLAIN.fullmatch(href):
+        elif href.startswith(("http://", "https://")):
+            link = href
+        elif ":" not in href and href[0] not in "/.?" and _is_plain(href):
             link = folder + href
         else:
             link = _join(base, href)
         if link and len(link) <= _MAX_URL_CHARACTERS:
             seen[link] = None
     return list(seen), count
+
+
+def _is_plain(href: str) -> bool:
+    """Say whether a link is joined by putting the page's origin, or its folder, before it.
+
+    The general algorithm says the same of it, for ten times the time.
+    """
+    return (
+        "//" not in href
+        and "/." not in href
+        and ";" not in href
+        and href[-1] != "?"
+        and href.isascii()
+        and href.isprintable()
+    )
 
 
 def _href(node: LexborNode | None, base: str) -> str:

@@ -267,19 +267,20 @@ def _key(first: str, second: str, version: int) -> bytes:
 
 
 def _cost(state: JobState) -> float:
-    return sum(solve.cost for solve in state.solves)
+    return sum(solve.cost for solve in state.solves) if state.solves else 0.0
 
 
 def _counts(counts: Mapping[str, int]) -> dict[str, int]:
-    return {_name(name): _uint(count, 32) for name, count in counts.items()}
+    return {_name(name): _uint(count, 32) for name, count in counts.items()} if counts else {}
 
 
 def _uint(value: int, bits: int) -> int:
-    return min(max(value, 0), (1 << bits) - 1)
+    # Nearly all of them fit, and some ten are asked for in each row.
+    return value if 0 <= value < (1 << bits) else min(max(value, 0), (1 << bits) - 1)
 
 
 def _time(ms: int) -> int:
-    return min(max(ms, 0), _LATEST_MS)
+    return ms if 0 <= ms <= _LATEST_MS else min(max(ms, 0), _LATEST_MS)
 
 
 def _name(text: str) -> str:
