@@ -90,6 +90,17 @@ def test_a_shut_valve_never_holds_a_solution() -> None:
     assert topics == ["captcha-solutions"] * 8
 
 
+def test_solutions_in_their_own_slots_take_none_from_the_lanes() -> None:
+    """Two slots are theirs; the ten others are for jobs, and for solutions where they are free."""
+    intake = intake_of(None, window=12)
+    assert len(taken(intake, filled(Topic.CAPTCHA_SOLUTIONS))) == 10
+    assert len(taken(intake, filled(Topic.URLS))) == 2
+    intake = intake_of(None, window=12)
+    solutions = filled(Topic.CAPTCHA_SOLUTIONS)
+    both = [intake.next(solutions), intake.next(solutions), *taken(intake, filled(Topic.URLS))]
+    assert len(both) == 12
+
+
 def test_without_a_valve_the_window_alone_bounds() -> None:
     """Less the slots that are reserved."""
     assert len(taken(intake_of(None), filled(Topic.URLS, Topic.HELD))) == 10

@@ -64,7 +64,8 @@ class Intake:
         if self.in_hand >= self._window or (self.in_hand and self._memory.full):
             return None
         entry = buffers.next_urgent()
-        if entry is None and self.in_hand < self._lanes_window:
+        # Solutions in slots of their own take none away from the lanes.
+        if entry is None and self._lanes + self._held < self._lanes_window:
             entry = self._next_of_lanes(buffers)
         if entry is not None:
             self._count(entry, 1)
@@ -93,8 +94,8 @@ class Intake:
             self._held += step
         elif topic not in self._reserved_topics:
             self._lanes += step
-        if self._slots.note(self.in_hand):
-            self._tell("window", self._slots, self.in_hand)
+        if self._slots.note(self._lanes + self._held):
+            self._tell("window", self._slots, self._lanes + self._held)
         if self._memory.note(self.bytes):
             self._tell("window_bytes", self._memory, self.bytes)
 
