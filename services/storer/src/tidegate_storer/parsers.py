@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from tidegate_storer.nesting import flattened
 from tidegate_storer.parsed import MAX_LINKS
 
 GROUP = "tidegate.parsers"
@@ -49,7 +50,7 @@ def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
     media_type = page.content_type.partition(";")[0].strip().lower()
     if media_type not in _HTML and not (not media_type and body.lstrip()[:1] == b"<"):
         return {}
-    tree = LexborHTMLParser(_utf8(body, page.charset))
+    tree = LexborHTMLParser(flattened(_utf8(body, page.charset)))
     root = tree.root
     if root is None:
         return {}
