@@ -9,7 +9,11 @@ import pytest
 from aiohttp import web
 from support.fetcher import fetcher, inbound, job, page_of, request_of, run, site, solution
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus, request_id
+from tidegate.clock import SystemClock
+from tidegate.ledger.entries import Scope
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
+from tidegate.runs import RUN_CANCELLED, RUN_PAUSED, RunRecord, RunState, run_record
+from tidegate.testing.fake_broker import FakeBroker
 from tidegate.testing.manual_clock import ManualClock
 from tidegate.topics import Topic
 from tidegate_fetcher.handler import Fetcher
@@ -359,3 +363,49 @@ async def test_a_network_failure_while_submitting_is_retried_as_one() -> None:
     assert outcome.error_class is ErrorClass.NETWORK
     assert outcome.state is not None
     assert outcome.state.attempts == {"challenge": 1}
+
+
+async def test_a_used_up_budget_ends_the_job_and_asks_for_nothing_more() -> None:
+    """M8: the refusal names the budget; the next challenge under it makes no request at all."""
+    async with guarded(Guarded()) as (service, url):
+        request = request_of(await run(service, job(url, run="spring")))
+        told = {"status": SolutionStatus.REFUSED, "exhausted": Scope(run="spring"), "cost": 0.0}
+        ended = await resume(service, request, None, **told)
+        again = await run(service, job(url, run="spring"))
+        other = request_of(await run(service, job(url, run="autumn")))
+    for outcome in (ended, again):
+        assert isinstance(outcome, Dead)
+        assert outcome.reason is Reason.BUDGET_EXHAUSTED
+    assert other.state.run == "autumn"
+
+
+async def test_a_held_job_asks_under_a_new_id_later() -> None:
+    """M4: what waits for money after a solution must not be answered with that solution again."""
+    async with guarded(Guarded("again"), budget_exhausted="hold") as (service, url):
+        request = request_of(await run(service, job(url, run="spring")))
+        told = {"status": SolutionStatus.REFUSED, "exhausted": Scope(run="spring"), "cost": 0.0}
+        waits = await resume(service, request, None, **told)
+    assert isinstance(waits, Defer)
+    assert waits.state is not None
+    assert (waits.state.hop, waits.state.attempts) == (request.state.hop + 1, {})
+
+
+async def test_a_cancelled_runs_jobs_end_and_a_paused_ones_wait() -> None:
+    """What the solver answers of such a run, and what the fetcher knows of it itself."""
+    broker = FakeBroker(SystemClock())
+    broker.append(run_record(RunRecord(run="gone", state=RunState.CANCELLED)))
+    broker.append(run_record(RunRecord(run="later", state=RunState.PAUSED)))
+    async with guarded(Guarded(), broker=broker) as (service, url):
+        gone = await run(service, job(url, run="gone"))
+        later = await run(service, job(url, run="later"))
+        request = request_of(await run(service, job(url, run="spring")))
+        told = {"status": SolutionStatus.REFUSED, "code": RUN_CANCELLED}
+        cancelled = await resume(service, request, None, **told)
+        told = {"status": SolutionStatus.EXPIRED_UNBOUGHT, "code": RUN_PAUSED}
+        paused = await resume(service, request, None, **told)
+    for outcome in (gone, cancelled):
+        assert isinstance(outcome, Dead)
+        assert outcome.reason is Reason.CANCELLED
+    for waits in (later, paused):
+        assert isinstance(waits, Defer)
+        assert waits.delay_s == 60

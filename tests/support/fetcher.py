@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import zstandard
@@ -18,6 +18,7 @@ from tidegate.events import Event
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.process import Context
 from tidegate.records import HEADER_PAGE, Inbound, PageMeta, encode
+from tidegate.testing.fake_broker import FakeBroker, FakeReader
 from tidegate.topics import Topic
 from tidegate_fetcher.app import build
 from tidegate_fetcher.detection import Detector, Finding
@@ -82,22 +83,23 @@ def job(url: str, **fields: Any) -> bytes:
 
 
 class NoKafka:
-    """The fetcher reads and writes nothing by itself."""
+    """The fetcher writes nothing by itself."""
 
     async def send(self, record: Outgoing) -> Ack:
-        """Fail."""
-        raise AssertionError
-
-    def read(self, topic: str, partition: int) -> NoReturn:
         """Fail."""
         raise AssertionError
 
 
 @asynccontextmanager
 async def fetcher(
-    *, events: list[Event] | None = None, clock: Clock | None = None, partitions: int = 1, **settings: Any
+    *,
+    events: list[Event] | None = None,
+    clock: Clock | None = None,
+    partitions: int = 1,
+    broker: FakeBroker | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Fetcher]:
-    """Yield a fetcher that may ask private addresses, unless told otherwise."""
+    """Yield a fetcher that may ask private addresses, unless told otherwise; it follows ``broker``'s runs."""
     clock = clock or SystemClock()
     section = FetcherSettings(**{"allow_private": True, **settings})
     context = Context(
@@ -107,7 +109,7 @@ async def fetcher(
         broker_clock=BrokerClock(clock),
         random=Random(1),
         sink=NoKafka(),
-        reader=NoKafka(),
+        reader=FakeReader(broker or FakeBroker(clock)),
         partitions=partitions,
     )
     async with build(context) as service:

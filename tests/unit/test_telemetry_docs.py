@@ -11,7 +11,7 @@ from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 ROOT = Path(__file__).parents[2]
 # Events that are worth a line and no number: they tell of one thing that a number would hide.
 ONLY_LINES = {
-    "fetcher": {"LagKnown", "SiteCleared"},
+    "fetcher": {"LagKnown", "RunChanged", "RunRecordIgnored", "SiteCleared"},
     "solver": {
         "JournalRestored",
         "JournalTrimmed",

@@ -99,8 +99,8 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     ``token`` is a token, or the text of an image. ``values`` are the parts of an answer that has several,
     ``cookies`` those that a clearance consists of; both by the names in ``tidegate.challenge_kinds``.
     ``lifetime_s`` is what is left of the answer's life, counted from this record's append time.
-    ``cost`` in US dollars is what was paid, also where the answer is not ``solved``. ``exhausted`` is the
-    budget that is used up, where the request was refused for that.
+    ``cost`` in US dollars is what was paid, also where the answer is not ``solved``. ``code`` is the solving
+    service's error code, or ours; ``exhausted`` the budget that is used up, where that is why.
     """
 
     version: int = VERSION
@@ -115,6 +115,7 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     task_id: str | None = None
     cost: float = 0.0
     lifetime_s: float = 0.0
+    code: str | None = None
     exhausted: Scope | None = None
 
 

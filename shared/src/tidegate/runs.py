@@ -16,6 +16,10 @@ from tidegate.topics import Topic
 
 MOST_RUNS = 100_000
 
+# Codes of a solver's answer to the request of a run that does not spend.
+RUN_PAUSED = "run_paused"
+RUN_CANCELLED = "run_cancelled"
+
 
 class RunState(StrEnum):
     """Whether a run's jobs are worked on; a cancelled run never is again."""

@@ -17,13 +17,15 @@ from tidegate.consume.retries import RetryPolicy
 from tidegate.consume.service import Work
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import JobState, UrlJob, encode
+from tidegate.runs import RUN_CANCELLED, RUN_PAUSED
 from tidegate.sites import without_credentials
 from tidegate.topics import Topic
 from yarl import URL
 
-from tidegate_fetcher import classify
+from tidegate_fetcher import classify, run_rules
 from tidegate_fetcher.exchange import Response
 from tidegate_fetcher.policy import Policy
+from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
 
 # How long a job waits that the solver had no time for: about what a queue of solves takes to drain.
@@ -46,8 +48,10 @@ class Challenges:
         max_solves: int,
         lifetime_s: float,
         retries: RetryPolicy,
+        spending: Spending,
     ) -> None:
         self._policy = policy
+        self._spending = spending
         self._max_solves = max_solves
         self._lifetime_s = lifetime_s
         self._retries = retries
@@ -84,6 +88,11 @@ class Challenges:
         exhausted = self._exhausted(state, job)
         if exhausted is not None:
             return self._dead(state, Reason.RETRIES_EXHAUSTED, exhausted, response)
+        # What comes back after a solution must not ask under that solution's id again (M4).
+        waiting = msgspec.structs.replace(state, hop=state.hop + 1) if resumed else state
+        without = self._spending.barrier(waiting, now_ms)
+        if without is not None:
+            return without
         age_s = (now_ms - state.accepted_at_ms) / 1000
         state = _next_round(state, resumed=resumed)
         request = CaptchaRequest(
@@ -103,11 +112,15 @@ class Challenges:
         sentence = "It met a challenge while more of them wait than can be solved, and others matter more."
         return self._dead(state, Reason.SHED, sentence, response)
 
-    def unsolved(self, work: Work[Task], job: UrlJob, solution: CaptchaSolution) -> Outcome:
-        """Return what becomes of a job whose challenge the solver did not open."""
+    def unsolved(self, work: Work[Task], job: UrlJob, solution: CaptchaSolution, now_ms: int) -> Outcome:
+        """Return what becomes of a job whose challenge the solver did not open, by the broker's clock."""
         state = work.job.state
         told = f": {solution.message[:_MAX_TOLD]}" if solution.message else "."
         match solution.status:
+            case _ if solution.code == RUN_CANCELLED:
+                return run_rules.cancelled(state)
+            case SolutionStatus.EXPIRED_UNBOUGHT if solution.code == RUN_PAUSED:
+                return run_rules.paused(_unspent(state))
             case SolutionStatus.EXPIRED_UNBOUGHT:
                 return Defer(
                     delay_s=_OVERLOAD_WAIT_S,
@@ -115,8 +128,7 @@ class Challenges:
                     state=_unspent(state),
                 )
             case SolutionStatus.REFUSED:
-                sentence = f"No money for a solve{told}"
-                return self._dead(state, Reason.BUDGET_EXHAUSTED, sentence)
+                return self._spending.refused(_unspent(state), solution, now_ms)
             case SolutionStatus.UNSOLVABLE:
                 sentence = f"The challenge cannot be solved{told}"
                 return self._dead(state, Reason.UNSOLVABLE, sentence)

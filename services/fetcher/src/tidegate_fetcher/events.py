@@ -104,3 +104,27 @@ class SiteCleared(Event, frozen=True):
     level: ClassVar[str] = "debug"
 
     site: str
+
+
+class RunChanged(Event, frozen=True):
+    """An operator said how a run stands: ``running``, ``paused`` or ``cancelled``."""
+
+    run: str
+    state: str
+
+
+class RunRecordIgnored(Event, frozen=True):
+    """A record of the topic ``runs`` cannot be read; the run stays as it was."""
+
+    level: ClassVar[str] = "warning"
+
+    offset: int
+    error: str
+
+
+class RunsUnknown(Event, frozen=True):
+    """The topic ``runs`` cannot be read for a moment; what was known last holds."""
+
+    level: ClassVar[str] = "warning"
+
+    error: str

@@ -151,9 +151,11 @@ class Fetcher:
     def _of_run(self, work: Work[Task]) -> Dead | Defer | None:
         """Return what becomes of a job because of its run; None where it goes on."""
         state, task = work.job.state, work.payload
-        is_paid = isinstance(task, ResumeTask) and task.solution.status is SolutionStatus.SOLVED
         return run_rules.judge(
-            self._watch.runs.get(state.run), state, self._broker_clock.now_ms(), is_paid=is_paid
+            self._watch.runs.get(state.run),
+            state,
+            self._broker_clock.now_ms(),
+            may_wait=isinstance(task, FetchTask),
         )
 
     def _age_s(self, state: JobState) -> float:

@@ -126,4 +126,12 @@ METRICS = (
         meaning="Times that a site came to count as prone to challenges.",
         action="Many at once: our addresses are known; look at the proxies.",
     ),
+    Metric(
+        name="tidegate.runs.interruptions",
+        kind=Kind.COUNTER,
+        unit="{time}",
+        sources=(Source(events.RunsUnknown),),
+        meaning="How often the states of runs could not be read for a moment; the last known ones hold.",
+        action="Often: look at the broker. A pause or a cancellation may reach this fetcher late.",
+    ),
 )

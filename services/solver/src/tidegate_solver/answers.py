@@ -8,6 +8,7 @@ import msgspec
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus, SolveRecord
 from tidegate.ledger.decisions import Decision, Verdict
 from tidegate.ledger.entries import Scope
+from tidegate.runs import RUN_CANCELLED, RUN_PAUSED
 
 from tidegate_solver import wire
 from tidegate_solver.profiles import ErrorKind, answer_life_s
@@ -81,6 +82,7 @@ def solution(request: CaptchaRequest, answer: Answer, now_ms: int) -> CaptchaSol
         task_id=answer.task_id,
         cost=answer.cost,
         lifetime_s=max(0.0, answer.lifetime_s - passed_s),
+        code=answer.error_code,
         exhausted=answer.exhausted,
     )
 
@@ -122,9 +124,9 @@ def denied(decision: Decision, now_ms: int) -> Answer:
             refused = unbought(SolutionStatus.REFUSED, BUDGET_EXHAUSTED, message, now_ms)
             return msgspec.structs.replace(refused, exhausted=decision.scope)
         case Verdict.CANCELLED:
-            return unbought(SolutionStatus.REFUSED, "run_cancelled", "the run was cancelled", now_ms)
+            return unbought(SolutionStatus.REFUSED, RUN_CANCELLED, "the run was cancelled", now_ms)
         case Verdict.PAUSED:
-            return unbought(SolutionStatus.EXPIRED_UNBOUGHT, "run_paused", "the run is paused", now_ms)
+            return unbought(SolutionStatus.EXPIRED_UNBOUGHT, RUN_PAUSED, "the run is paused", now_ms)
         case _:
             message = "the budget could not be asked in time"
             return unbought(SolutionStatus.EXPIRED_UNBOUGHT, "budget_unknown", message, now_ms)
