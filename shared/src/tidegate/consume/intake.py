@@ -68,12 +68,20 @@ class Intake:
         if entry is None and self._lanes + self._held < self._lanes_window:
             entry = self._next_of_lanes(buffers)
         if entry is not None:
-            self._count(entry, 1)
+            self.in_hand += 1
+            self.bytes += len(entry.record.value)
+            self._count(entry.partition.topic, 1)
+            if self.bytes >= self._memory.most:
+                self._note(self._memory, "window_bytes", self.bytes)
         return entry
 
     def done(self, entry: Entry) -> None:
         """Give a slot back."""
-        self._count(entry, -1)
+        self.in_hand -= 1
+        self.bytes -= len(entry.record.value)
+        self._count(entry.partition.topic, -1)
+        if self._memory.full:
+            self._note(self._memory, "window_bytes", self.bytes)
 
     def _next_of_lanes(self, buffers: Buffers) -> Entry | None:
         valve, window = self._valve, self._lanes_window
@@ -86,19 +94,17 @@ class Intake:
             valve.passed(held=entry.partition.topic in self._held_topics)
         return entry
 
-    def _count(self, entry: Entry, step: int) -> None:
-        topic = entry.partition.topic
-        self.in_hand += step
-        self.bytes += step * len(entry.record.value)
+    def _count(self, topic: str, step: int) -> None:
         if topic in self._held_topics:
             self._held += step
         elif topic not in self._reserved_topics:
             self._lanes += step
-        if self._slots.note(self._lanes + self._held):
-            self._tell("window", self._slots, self._lanes + self._held)
-        if self._memory.note(self.bytes):
-            self._tell("window_bytes", self._memory, self.bytes)
+        used = self._lanes + self._held
+        # Between its marks, where it mostly is, a bound has nothing to say.
+        if self._slots.full or used >= self._lanes_window:
+            self._note(self._slots, "window", used)
 
-    def _tell(self, name: str, bound: Bound, used: int) -> None:
-        event = events.BoundReached if bound.full else events.BoundFreed
-        self._emit(event(bound=name, used=used, most=bound.most))
+    def _note(self, bound: Bound, name: str, used: int) -> None:
+        if bound.note(used):
+            event = events.BoundReached if bound.full else events.BoundFreed
+            self._emit(event(bound=name, used=used, most=bound.most))
