@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode, urlsplit
 
-from tidegate_fetcher.evidence import Exchange, Sight
+from tidegate_fetcher.evidence import Exchange, Sight, windows
 
-_OBJECT = re.compile(r"\bdd\s{0,4}=\s{0,4}\{([^}]{1,4000})\}")
+_OBJECT = re.compile(r"\s{0,4}=\s{0,4}\{([^}]{1,4000})\}")
 _PAIR = re.compile(r"""["']?(\w{1,20})["']?\s{0,4}:\s{0,4}(?:"([^"]{0,1000})"|'([^']{0,1000})'|(\d{1,20}))""")
 _IN_JSON = re.compile(r'"(https:(?:\\?/){2}[\w.-]{1,100}\.captcha-delivery\.com\\?/[^"]{1,3000})"')
 _HOST = re.compile(r"[\w-]{1,40}\.captcha-delivery\.com")
@@ -25,8 +25,8 @@ def datadome(exchange: Exchange, sight: Sight | None) -> dict[str, str]:
     for source, _ in sight.frames:
         if "captcha-delivery.com/" in source:
             return _url(f"https:{source}" if source.startswith("//") else source)
-    for text in sight.scripts:
-        found = _OBJECT.search(text)
+    for window in (window for text in sight.scripts for window in windows(text, "dd")):
+        found = _OBJECT.match(window)
         if found is not None:
             pairs = {m[1]: m[2] or m[3] or m[4] or "" for m in _PAIR.finditer(found[1])}
             return _url(_put_together(pairs, exchange))

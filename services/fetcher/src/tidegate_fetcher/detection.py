@@ -161,8 +161,9 @@ class _Judge:
             return None
         if form is None and self._asks_a_password():
             return None
-        boxes = form is not None and self._forms.has_boxes(form)
-        if not self._stands_in_the_way(quiet=found.quiet, boxes=boxes):
+        # Boxes may be a poll's; what stands in no place and no form may be for a button somewhere.
+        doubtful = found.node is None if form is None else self._forms.has_boxes(form)
+        if not self._stands_in_the_way(quiet=found.quiet, doubtful=doubtful):
             return None
         read = None if form is None else self._forms.read(form, self._exchange.url, fields)
         return _challenge(found.kind, self._exchange, found.params, read, (found.signature,))
@@ -217,12 +218,12 @@ class _Judge:
         inputs = self._sight.document.tagged("input")
         return any(node.get("type").lower() == "password" and not node.hidden for node in inputs)
 
-    def _stands_in_the_way(self, *, quiet: bool, boxes: bool) -> bool:
+    def _stands_in_the_way(self, *, quiet: bool, doubtful: bool) -> bool:
         """Judge a page by its status and by what it shows beside the widget.
 
         An invisible widget shows nothing of itself, and many sites put one on every page: there the page
-        must say that it wants something. So must one with boxes to tick, which may be a poll, unless it is
-        blocked.
+        must say that it wants something. So must one of which it is doubtful what the widget is for, unless
+        it is blocked.
         """
         gate = self._gate
         if self._shown is None:
@@ -232,7 +233,7 @@ class _Judge:
         said = len(shown) <= gate.small and any(word in shown for word in gate.wording)
         if quiet:
             return said
-        return blocked or said or (not boxes and len(shown) <= gate.near_empty)
+        return blocked or said or (not doubtful and len(shown) <= gate.near_empty)
 
 
 def lacking(challenge: Challenge) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ article: markup that is quoted in a text is escaped, and so is no element.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -19,6 +19,8 @@ from tidegate_fetcher.signatures import Find, Mark, PageRow
 _MAX_SCRIPTS = 200
 _SCRIPT_CHARACTERS = 100_000
 _MAX_VALUE = 4096
+_MAX_PLACES = 4
+_WINDOW = 8000
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,18 +154,29 @@ class Row:
 
 def _found(find: Find, pattern: re.Pattern[str], page: URL, sight: Sight) -> str | None:
     """Return the first match of a pattern where it is to be looked for."""
-    match find.place:
-        case "script":
-            places: Sequence[str] = sight.scripts
-        case "src":
-            places = (*sight.sources, *(source for source, _ in sight.frames))
-        case "page":
-            places = (sight.document.source,)
-    for text in places:
-        match_ = pattern.search(text)
-        if match_ is not None:
-            return absolute(page, match_[1]) if find.place == "src" else match_[1]
+    if find.place == "src":
+        for source in (*sight.sources, *(source for source, _ in sight.frames)):
+            match = pattern.search(source)
+            if match is not None:
+                return absolute(page, match[1])
+        return None
+    for text in sight.scripts:
+        for window in windows(text, find.after):
+            match = pattern.search(window)
+            if match is not None:
+                return match[1]
     return None
+
+
+def windows(text: str, after: str) -> Iterator[str]:
+    """Yield what follows the first few places of a text in a script."""
+    start = text.find(after)
+    for _ in range(_MAX_PLACES):
+        if start < 0:
+            return
+        start += len(after)
+        yield text[start : start + _WINDOW]
+        start = text.find(after, start)
 
 
 def absolute(page: URL, address: str) -> str | None:

@@ -25,6 +25,7 @@ class Forms:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._controls: dict[int, list[Element]] = {}
+        self._options_by_select: dict[int, list[Element]] | None = None
         named = {
             form.get("id"): form for form in reversed(document.tagged("form")) if "id" in form.attributes
         }
@@ -99,9 +100,7 @@ class Forms:
 
     def _chosen(self, select: Element) -> list[str]:
         options = [
-            option
-            for option in self._document.tagged("option")
-            if "disabled" not in option.attributes and _within(option, select)
+            option for option in self._options().get(id(select), ()) if "disabled" not in option.attributes
         ]
         chosen = [option for option in options if "selected" in option.attributes]
         if not chosen and options and "multiple" not in select.attributes:
@@ -110,6 +109,18 @@ class Forms:
             option.get("value") if "value" in option.attributes else self._document.own_text(option)
             for option in chosen
         ]
+
+    def _options(self) -> dict[int, list[Element]]:
+        """Return the options of each select, found in one walk."""
+        if self._options_by_select is None:
+            within: dict[int, Element | None] = {}
+            self._options_by_select = {}
+            for element in self._document.elements:
+                select = None if element.parent is None else within.get(id(element.parent))
+                within[id(element)] = element if element.tag == "select" else select
+                if element.tag == "option" and select is not None:
+                    self._options_by_select.setdefault(id(select), []).append(element)
+        return self._options_by_select
 
     def _action(self, page: URL, action: str) -> URL | None:
         """Return the absolute action; the page's base counts, a missing action means the page itself."""
@@ -137,12 +148,3 @@ def fillable(control: Element, fields: frozenset[str]) -> bool:
     if control.tag == "input" and kind in _UNFILLED_TYPES:
         return False
     return not control.hidden
-
-
-def _within(element: Element, ancestor: Element) -> bool:
-    here = element.parent
-    while here is not None:
-        if here is ancestor:
-            return True
-        here = here.parent
-    return False

@@ -131,6 +131,7 @@ class Document:
         self.elements: list[Element] = []
         self._texts: list[tuple[Element | None, str]] = []
         self._by_tag: dict[str, list[Element]] = {}
+        self._by_owner: dict[int, list[str]] | None = None
         if source.count("<") > MAX_TAGS:
             raise ValueError(f"more than {MAX_TAGS} tags")
         _Reader(self).read()
@@ -157,7 +158,11 @@ class Document:
 
     def own_text(self, parent: Element) -> str:
         """Return the text directly in an element, unescaped, without the spaces around it."""
-        return unescape("".join(text for owner, text in self._texts if owner is parent)).strip()
+        if self._by_owner is None:
+            self._by_owner = {}
+            for owner, text in self._texts:
+                self._by_owner.setdefault(id(owner), []).append(text)
+        return unescape("".join(self._by_owner.get(id(parent), ()))).strip()
 
     def shown(self, limit: int, *, whole: bool = False) -> str:
         """Return the title and the text that a person sees, in lower case with single spaces.

@@ -47,11 +47,16 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Find(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A parameter that a pattern reads: ``place`` is where, the pattern's first group is its value."""
+    """A parameter that a pattern reads: ``place`` is where, the pattern's first group is its value.
+
+    In a script it is looked for ``after`` the first few places of a text, in a bounded window: a pattern that
+    may begin anywhere in a long script could take the square of its length.
+    """
 
     name: str
-    place: Literal["script", "src", "page"] = msgspec.field(name="in")
+    place: Literal["script", "src"] = msgspec.field(name="in")
     pattern: str
+    after: str = ""
 
 
 class PageRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +157,8 @@ def _check_page(row: PageRow) -> None:
         if any(text != text.lower() for text in (*mark.src, *mark.frame, *mark.title, *mark.text)):
             raise ConfigurationError(f"{name}: the mark {mark.name} compares in lower case")
     _check_patterns(name, tuple(find.pattern for find in row.find))
+    if any(find.place == "script" and not find.after for find in row.find):
+        raise ConfigurationError(f"{name} finds in scripts and does not say after what")
     if row.kind is not None:
         _check_params(name, row.kind, {find.name for find in row.find})
 
