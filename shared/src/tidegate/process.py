@@ -28,7 +28,7 @@ from tidegate.errors import BrokerError, ConfigurationError, TidegateError, caus
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import site_partitions
-from tidegate.memory import return_freed_memory
+from tidegate.memory import collect_seldom, return_freed_memory
 from tidegate.probe import ready
 from tidegate.records import Inbound
 from tidegate.settings import Settings, load
@@ -47,6 +47,10 @@ class PartitionReader(Protocol):
 
     def read(self, topic: str, partition: int) -> AsyncIterator[Inbound]:
         """Yield the partition's records from its start to the end captured at the call (M6)."""
+        ...
+
+    def tails(self, topics: Sequence[str], partition: int, last: int) -> AsyncIterator[Inbound]:
+        """Yield the last records of one partition number of several topics, ``last`` of each at least."""
         ...
 
     def follow(self, topic: str, partition: int, offset: int) -> AsyncGenerator[Sequence[Inbound], None]:
@@ -125,6 +129,7 @@ def main(
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
         return 2
     return_freed_memory()
+    collect_seldom()
     try:
         with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
             uvloop.run(_serve(name, settings, plan, build, telemetry))
