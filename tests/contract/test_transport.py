@@ -252,6 +252,21 @@ async def test_a_partition_is_read_to_its_end(broker: Broker) -> None:
     assert [record async for record in broker.reader.read("urls", 1)] == []
 
 
+async def test_the_ends_of_several_topics_are_read_at_once(broker: Broker) -> None:
+    """The last of each at least, in order, then it ends; topics with nothing in them hold up nothing."""
+    await put(broker, 30, partition=2)
+    late = [Outgoing(topic=Topic.RETRY_2S, site="s", value=str(n).encode(), partition=2) for n in range(3)]
+    for record in late:
+        await broker.sink.send(record)
+    found: dict[str, list[bytes]] = {}
+    topics = (Topic.URLS, Topic.RETRY_2S, Topic.RETRY_4S)
+    async for inbound in broker.reader.tails(topics, 2, 5):
+        found.setdefault(inbound.topic, []).append(inbound.value.strip())
+    assert found[Topic.URLS][-5:] == [str(n).encode() for n in range(25, 30)]
+    assert found[Topic.RETRY_2S] == [b"0", b"1", b"2"]
+    assert Topic.RETRY_4S not in found
+
+
 async def test_a_record_that_can_never_fit_is_a_record_error(broker: Broker) -> None:
     """Not a reason to end the process."""
     if isinstance(broker.sink, FakeSink):

@@ -103,8 +103,8 @@ def test_who_missed_his_turn_gets_one_of_those_kept_free() -> None:
 def test_a_lane_has_a_queue_of_its_own() -> None:
     """Ten urgent jobs do not stand behind a hundred thousand others."""
     state = limits(per_second=1.0)
-    state.ask("a", NEW, 0)
     state.learn("a", Lane.LOW, 100_000, 0)
+    state.ask("a", BACK, 0)
     assert booked([state.ask("a", Claim(lane=Lane.LOW), 0)])[0] > 100_000
     urgent = booked([state.ask("a", Claim(lane=Lane.HIGH), 0) for _ in range(10)])
     assert urgent
@@ -148,7 +148,7 @@ def test_slots_that_nobody_claims_are_forgotten() -> None:
     state = limits(per_second=1.0, wait_s=0.0)
     state.learn("a", Lane.NORMAL, 100_000, 0)
     now = 100.0
-    assert isinstance(state.ask("a", NEW, 0), Go)
+    assert isinstance(state.ask("a", BACK, 0), Go)
     state.leave("a", 0, 0.1)
     assert isinstance(state.ask("a", Claim(left_s=86_400.0), 0.5), Never)
     # Nobody came for his slot for more than a minute: it is no certainty any more.
@@ -182,8 +182,11 @@ def test_slots_booked_by_somebody_before_us_are_respected() -> None:
     state = limits(per_second=1.0)
     state.learn("a", Lane.NORMAL, 500.0, 0)
     assert isinstance(state.ask("a", NEW, 0), Go)
-    assert booked([state.ask("a", NEW, 0)]) == pytest.approx([500 + 1 / 0.9])
+    # As long as nobody has claimed his turn it is no certainty: no job is ended on its account.
+    assert state.ask("a", Claim(left_s=400.0), 0) == Later(60.0)
     assert isinstance(state.ask("a", BACK, 0), Wait)
+    assert booked([state.ask("a", NEW, 0)]) == pytest.approx([500 + 1 / 0.9])
+    assert isinstance(state.ask("a", Claim(left_s=400.0), 0), Never)
 
 
 def test_a_rule_must_make_sense() -> None:

@@ -24,6 +24,7 @@ from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.site_limits import SiteLimits
 from tidegate_fetcher.site_slots import SiteRule
+from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
 from tidegate_fetcher.walls import Walls
@@ -59,6 +60,9 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
     rule = SiteRule(
         concurrency=settings.site_concurrency, per_second=settings.site_rate, burst=settings.site_burst
     )
+    limiter = SiteLimiter(
+        SiteLimits(lambda _site: rule, wait_s=settings.site_wait_s), context.clock, settings.site_wait_s
+    )
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit)
     watch = RunWatch(context.reader, context.clock, context.emit)
     spending = Spending(holds=settings.budget_exhausted == "hold", recheck_s=settings.budget_recheck_s)
@@ -78,10 +82,9 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 total_s=settings.total_timeout_s,
                 large_bodies=settings.large_bodies,
             ),
-            limiter=SiteLimiter(
-                SiteLimits(lambda _site: rule, wait_s=settings.site_wait_s),
-                context.clock,
-                settings.site_wait_s,
+            limiter=limiter,
+            slots=SlotMemory(
+                context.reader, limiter, context.broker_clock, rates=rule.per_second is not None
             ),
             detector=Detector(signatures.load()),
             challenges=Challenges(

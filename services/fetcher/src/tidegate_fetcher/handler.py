@@ -25,6 +25,7 @@ from tidegate_fetcher.exchange import ExchangeError, Request, Response
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.run_watch import RunWatch
+from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.verdicts import with_verdict
 from tidegate_fetcher.walls import Walls
@@ -44,6 +45,7 @@ class Fetcher:
         *,
         client: HttpClient,
         limiter: SiteLimiter,
+        slots: SlotMemory,
         detector: Detector,
         challenges: Challenges,
         writer: PageWriter,
@@ -58,6 +60,7 @@ class Fetcher:
     ) -> None:
         self._client = client
         self._limiter = limiter
+        self._slots = slots
         self._detector = detector
         self._challenges = challenges
         self._writer = writer
@@ -102,7 +105,8 @@ class Fetcher:
         return outcome
 
     async def prepare(self, partition: int) -> None:
-        """Nothing is restored: the fetcher keeps no state that a record does not carry."""
+        """Learn which turns are booked; all else that the fetcher must know is in the records."""
+        await self._slots.restore(partition)
 
     def release(self, partition: int) -> None:
         """Nothing was restored."""

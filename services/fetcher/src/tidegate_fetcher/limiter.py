@@ -5,6 +5,7 @@ from bisect import insort
 from operator import attrgetter
 
 from tidegate.clock import Clock
+from tidegate.records import Lane
 
 from tidegate_fetcher.site_limits import Go, SiteLimits
 from tidegate_fetcher.site_slots import Claim, Later, Never
@@ -43,6 +44,11 @@ class SiteLimiter:
         """Give a place back; the next in the queue gets it."""
         self._limits.leave(site, started, self._clock.monotonic())
         self._wake(site)
+
+    def learn(self, site: str, lane: Lane, in_s: float) -> None:
+        """Take note of a turn that somebody booked before us."""
+        now = self._clock.monotonic()
+        self._limits.learn(site, lane, now + in_s, now)
 
     async def _wait(self, site: str, turn: _Turn) -> float | Later | Never:
         insort(self._queues.setdefault(site, []), turn, key=attrgetter("rank"))

@@ -100,8 +100,10 @@ class SiteLimits:
 
     def learn(self, site: str, lane: Lane, slot: float, now: float) -> None:
         """Take note that a slot was booked by whoever had the site before us."""
-        self._of(site, now).slots.learn(self._rule_of(site), lane, slot, now)
-        self._forget()
+        rule = self._rule_of(site)
+        if rule.per_second is not None:
+            self._of(site, now).slots.learn(rule, lane, slot, now)
+            self._forget()
 
     def running(self, site: str) -> int:
         """Return how many requests of a site are running."""

@@ -162,11 +162,10 @@ class Slots:
         return Later(slot - now)
 
     def learn(self, rule: SiteRule, lane: Lane, slot: float, now: float) -> None:
-        """Take note of a slot that somebody booked before us."""
-        after = slot + rule.interval_s / (1 - _KEPT_FREE)
+        """Take note of a slot that somebody booked before us; no certainty until somebody claims his."""
         number = _LANES.index(lane)
-        self._booked[number] = max(self._booked[number], after)
-        self._claimed_at = now
+        self._booked[number] = max(self._booked[number], slot + rule.interval_s / (1 - _KEPT_FREE))
+        self._claimed_at = min(self._claimed_at, now - 10 * rule.interval_s - _LEAST_PATIENCE_S - 1)
 
     def served(self, seconds: float) -> None:
         """Take note of how long a request took."""

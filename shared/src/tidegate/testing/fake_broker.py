@@ -147,12 +147,12 @@ class FakeSource:
         """Return what there is, or wait for an append."""
         wanted = list(partitions)
         max_records = min(max_records, self.most_records)
+        begun = self._assignments
         records = self._read(wanted, max_records)
         if records or timeout_s <= 0:
             await asyncio.sleep(0)  # noqa: TID251 -- a poll always yields, as a real one does
-            return records
+            return records if begun == self._assignments else []
         self.broker.grown.clear()
-        begun = self._assignments
         try:
             async with asyncio.timeout(timeout_s):
                 await self.broker.grown.wait()
@@ -209,6 +209,12 @@ class FakeReader:
         """Yield what is there at the call."""
         for record in list(self._broker.logs[TopicPartition(str(topic), partition)]):
             yield record
+
+    async def tails(self, topics: Sequence[str], partition: int, last: int) -> AsyncIterator[Inbound]:
+        """Yield the last records of each at the call."""
+        for topic in topics:
+            for record in self._broker.logs[TopicPartition(str(topic), partition)][-last:]:
+                yield record
 
     async def follow(
         self, topic: str, partition: int, offset: int
