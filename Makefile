@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BOOT := .cache/uv
+CLIENTS := .cache/clients
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
@@ -40,6 +41,8 @@ lock: | $(filter $(BOOT)/bin/uv,$(UV)) ## Upgrade every dependency and write req
 	for name in $(IMAGES); do \
 	  $(UV) export --quiet --no-header --frozen --no-emit-workspace --package tidegate-$$name --no-dev -o requirements/$$name.txt; \
 	done
+	$(UV) pip compile --quiet --upgrade --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  requirements/clients.in -o requirements/clients.txt
 
 .PHONY: check
 check: $(STAMP) ## Lint, format, types and import contracts
@@ -53,8 +56,19 @@ format: $(STAMP) ## Mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The solving services' public client libraries, for a contract test of the simulated service. They pin other
+# versions than we do, so they have an environment of their own.
+$(CLIENTS)/.installed: requirements/clients.txt $(STAMP)
+	$(UV) venv --quiet --allow-existing --python 3.11 $(CLIENTS)
+	$(UV) pip sync --quiet --require-hashes --python $(CLIENTS)/bin/python requirements/clients.txt
+	touch $@
+
+.PHONY: clients
+clients: $(CLIENTS)/.installed ## Install the vendors' client libraries that a contract test drives
+
 .PHONY: test
-test: $(STAMP) ## Every test that needs no Apache Kafka
+test: export TIDEGATE_TEST_CLIENTS = required
+test: $(STAMP) clients ## Every test that needs no Apache Kafka
 	$(BIN)/pytest -m "not kafka and not chart"
 
 .PHONY: test-kafka

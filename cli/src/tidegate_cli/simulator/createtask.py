@@ -77,7 +77,7 @@ def _result(service: SolvingService, vendor: Vendor, call: _Body, now: float) ->
     right_type = isinstance(call.taskId, str if vendor.uuid_ids else int)
     result = service.result(vendor, call.clientKey, str(call.taskId) if right_type else "", now)
     if isinstance(result, Refused):
-        return _refusal(vendor, result)
+        return _refusal(vendor, result, failed=True)
     if isinstance(result, Pending):
         reply: dict[str, Any] = {"errorId": 0, "status": "processing"}
         if vendor.envelope is Envelope.CAPSOLVER:
@@ -130,13 +130,15 @@ def _id(vendor: Vendor, task: Task) -> str | int:
     return task.id if vendor.uuid_ids else int(task.id)
 
 
-def _refusal(vendor: Vendor, refused: Refused, *, creating: bool = False) -> Answer:
+def _refusal(vendor: Vendor, refused: Refused, *, creating: bool = False, failed: bool = False) -> Answer:
     reply: dict[str, Any] = {"errorId": vendor.error_ids.get(refused.code, 1)}
     if vendor.envelope is not Envelope.PLAIN:
         reply["errorCode"] = refused.code
     reply["errorDescription"] = refused.code if vendor.envelope is Envelope.PLAIN else _sentence(refused.code)
     if creating and vendor.envelope is Envelope.CAPMONSTER:
         reply["taskId"] = 0
+    if failed and vendor.envelope is Envelope.CAPSOLVER:
+        reply["status"] = "failed"
     return json_answer(reply, vendor.error_status.get(refused.code, 200))
 
 

@@ -14,7 +14,7 @@ from tidegate_cli.simulator.charges import MICROS
 from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.orders import read_order
 from tidegate_cli.simulator.service import Pending, Refused, SolvingService
-from tidegate_cli.simulator.solutions import form_answer
+from tidegate_cli.simulator.solutions import USER_AGENT, form_answer
 from tidegate_cli.simulator.vendors import Vendor
 
 _ACTIONS = {
@@ -98,6 +98,8 @@ def _result(
     found = form_answer(result.task)
     text = found if isinstance(found, str) else msgspec.json.encode(found).decode()
     price = f"{result.task.cost_micros / MICROS:.5f}" if fields["action"] == "get2" else ""
+    if as_json and result.task.order.kind.name in vendor.in_result:
+        return json_answer({"status": 1, "result": found, "user_agent": USER_AGENT})
     if as_json:
         return json_answer({"status": 1, "request": found} | ({"price": price} if price else {}))
     return text_answer(f"OK|{text}|{price}" if price else f"OK|{text}")

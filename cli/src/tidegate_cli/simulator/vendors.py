@@ -61,7 +61,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One vendor.
 
     ``types`` maps its task types (or methods of in.php) to kinds; where a type serves several, other fields
-    decide. ``solution`` names the fields of a ready answer by kind, ``name=source`` where they differ.
+    decide. ``solution`` names the fields of a ready answer by kind, ``name=source`` where they differ;
+    ``at_once`` are the kinds that createTask itself answers, ``in_result`` those that res.php answers in
+    ``result`` with a user agent.
     ``error_ids`` numbers the codes (1 where a code has none); ``error_status`` is the HTTP status of a code
     (200 where it has none). ``reports`` maps paths to good, bad or feedback. ``hosts`` are its own.
     """
@@ -74,6 +76,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     types: Mapping[str, tuple[ChallengeKind, ...]]
     solution: Mapping[ChallengeKind, tuple[str, ...]] = {}
     at_once: frozenset[ChallengeKind] = frozenset()
+    in_result: frozenset[ChallengeKind] = frozenset()
     prices: Mapping[ChallengeKind, int]
     codes: Mapping[Fault, str]
     documented: tuple[str, ...] = ()
@@ -332,6 +335,7 @@ _ROWS = (
         prices=_prices(_CAPTCHAAI_METHODS, 0),
         codes=codes.FORM,
         documented=codes.FORM_ALL,
+        in_result=frozenset({V2E, V3E, CF}),
         sells_threads=True,
         window_s=600.0,
     ),

@@ -18,11 +18,12 @@ _LONGEST_CODE = 64
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    """A reply in either form: good or not, what it says, and the price where it names one."""
+    """A reply in either form: good or not, what it says, and the price or user agent where it names one."""
 
     good: bool
     request: Any
     price: Any = None
+    user_agent: Any = None
 
 
 class InPhp:
@@ -88,7 +89,11 @@ class InPhp:
                 return Pending(trouble="an answer that is half a document")
         text = "the task is ready but its answer is not what it should be"
         empty = Failed(code="no_token", kind=ErrorKind.RETRY, message=text, cost=cost)
-        return wire.read_ready(kind, solution, cost) or empty
+        ready = wire.read_ready(kind, solution, cost)
+        if ready is None:
+            return empty
+        agent = reply.user_agent
+        return msgspec.structs.replace(ready, user_agent=agent) if isinstance(agent, str) and agent else ready
 
     def read_balance(self, status: int, body: bytes) -> wire.BalanceReply:
         """Say what the account has left; of threads, how many are free."""
@@ -135,10 +140,14 @@ def _parse(body: bytes) -> _Reply | None:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_text(body)
-    if not isinstance(document, dict) or "request" not in document:
+    if not isinstance(document, dict):
+        return None
+    # CaptchaAI puts some answers into ``result``, with the user agent that they are bound to.
+    said = document.get("request", document.get("result"))
+    if said is None:
         return None
     good = document.get("status") in (1, "1", True)
-    return _Reply(good, document["request"], document.get("price"))
+    return _Reply(good, said, document.get("price"), document.get("user_agent"))
 
 
 def _parse_text(body: bytes) -> _Reply | None:
