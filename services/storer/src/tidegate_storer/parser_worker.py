@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from io import IOBase
 from typing import TypeAlias
@@ -67,12 +68,19 @@ def serve(reader: IOBase, send: Callable[[bytes], None], registry: dict[str, str
     encoder = msgspec.msgpack.Encoder()
     send(_frame(encoder.encode(Ready(broken))))
     while header := reader.read(LENGTHS.size):
-        length, size = LENGTHS.unpack(header)
-        task = _TASK.decode(reader.read(length))
-        answer = _parse(parsers, task, reader.read(size))
+        length, size = LENGTHS.unpack(_whole(header, LENGTHS.size))
+        task = _TASK.decode(_whole(reader.read(length), length))
+        answer = _parse(parsers, task, _whole(reader.read(size), size))
         send(_frame(encoder.encode(answer)))
         if answer.failure is not None and answer.failure.out_of_memory:
             return
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    """Return the data. Raises ConnectionError where the other side went away in the middle of it."""
+    if len(data) < size:
+        raise ConnectionAbortedError
+    return data
 
 
 def _parse(parsers: dict[str, Parser], task: Task, body: bytes) -> Answer:
@@ -128,6 +136,8 @@ def main(arguments: list[str]) -> None:
     registry = msgspec.json.decode(arguments[3], type=dict[str, str])
     _confine(parent, memory_mb)
     with (
+        # Whoever asked is gone: there is nobody to tell, and the kernel is about to end this process too.
+        suppress(ConnectionError),
         socket.socket(fileno=descriptor) as connection,
         connection.makefile("rb", buffering=_READ_BYTES) as reader,
     ):
