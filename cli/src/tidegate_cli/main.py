@@ -5,9 +5,11 @@ import sys
 import typer
 
 from tidegate_cli.commands import (
+    budget,
     clickhouse,
     crawl,
     demo,
+    detect,
     dlq,
     kafka,
     migrate,
@@ -18,6 +20,7 @@ from tidegate_cli.commands import (
     topics,
     up,
 )
+from tidegate_cli.commands import run as run_
 from tidegate_cli.exits import legend
 
 app = typer.Typer(
@@ -35,6 +38,10 @@ app.command("up")(up.up)
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("sql")(sql.sql)
+app.command("detect")(detect.detect)
+app.add_typer(run_.app, name="run")
+app.command("runs")(run_.runs)
+app.add_typer(budget.app, name="budget")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(topics.app, name="topics")
 app.command("migrate")(migrate.migrate)
