@@ -63,6 +63,8 @@ def test_the_router_chooses_as_the_reference_does(route: Route, providers: list[
         assert close(one.opens, by_hand.chance)
         assert close(one.cost_to_open, by_hand.dollars)
         assert close(one.seconds_to_open, by_hand.seconds)
+    top = max(each.chance for each in worked_out.values())
+    assume(not any(close(each.chance, top / 2) for each in worked_out.values()))
     for left, right in combinations(worked_out.values(), 2):
         # Two sums that are equal but for their rounding have no right order.
         for mine, others in zip(left[2:], right[2:], strict=True):

@@ -53,17 +53,26 @@ def order(providers: Sequence[Seen], route: str) -> list[str]:
     """Return the names, the best first."""
     left = [expected(seen) for seen in providers]
     ordered = []
+    top = max((one.chance for one in left), default=0.0)
     while left:
-        best = next(one for one in left if all(_beats(one, other, route) for other in left if other != one))
+        best = next(
+            one for one in left if all(_beats(one, other, route, top) for other in left if other != one)
+        )
         ordered.append(best.name)
         left.remove(best)
     return ordered
 
 
-def _beats(one: Expected, other: Expected, route: str) -> bool:
-    """Say whether one comes before the other: who sold to the job before comes last, then the objective."""
+def _beats(one: Expected, other: Expected, route: str, top: float) -> bool:
+    """Say whether one comes before the other.
+
+    Who sold to the job before comes last; then who opens less than half as often as the best; then it is
+    the objective.
+    """
     if one.sold_before != other.sold_before:
         return one.sold_before < other.sold_before
+    if (one.chance < top / 2) != (other.chance < top / 2):
+        return other.chance < top / 2
     first = {
         "cheapest": (one.dollars, other.dollars),
         "fastest": (one.seconds, other.seconds),

@@ -103,11 +103,14 @@ def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
 
 
 def _read_solution(record: Inbound) -> Work[Task]:
-    """Read a solution; what was paid for it is added to the job's state."""
+    """Read a solution; what was bought for it, and from whom, is added to the job's state.
+
+    Also a task that failed for nothing: the router asks another provider next time.
+    """
     solution = records.decode(_SOLUTION, record.value, "the captcha solution")
     request = solution.request
     state = request.state
-    if solution.cost > 0 or solution.token is not None:
+    if solution.cost > 0 or solution.task_id is not None:
         paid = SolveSummary(
             request_id=request.request_id,
             kind=request.challenge.kind,

@@ -2,6 +2,8 @@
 
 What: the candidates are ordered by the job's objective: what a page that opens costs, how long it takes, or
 how likely it is. Whoever sold this job a solve before comes last: the others are asked for a second opinion.
+Whoever opens less than half as often as the best comes behind those who do better, however cheap or fast:
+each failure costs the job one of its few tries.
 Why so: price and latency of a task say nothing where the answer is then refused; dividing by the chance that
 a task opens the page makes the three objectives comparable, and a provider that fails gets dearer and slower
 by itself.
@@ -51,6 +53,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 def rank(candidates: Iterable[Candidate], route: Route) -> list[str]:
     """Return the names, the best first; equal ones by cost, then time, then name."""
+    found = list(candidates)
+    poor = max((candidate.opens for candidate in found), default=0.0) * _POOR
 
     def key(candidate: Candidate) -> tuple[float | str, ...]:
         objective = {
@@ -59,11 +63,13 @@ def rank(candidates: Iterable[Candidate], route: Route) -> list[str]:
             Route.RELIABLE: -candidate.opens,
         }[route]
         rest = (candidate.cost_to_open, candidate.seconds_to_open, candidate.name)
-        return (candidate.sold_before, objective, *rest)
+        return (candidate.sold_before, candidate.opens < poor, objective, *rest)
 
-    return [candidate.name for candidate in sorted(candidates, key=key)]
+    return [candidate.name for candidate in sorted(found, key=key)]
 
 
+# The share of the best one's chance below which a provider comes behind.
+_POOR = 0.5
 # Refusals that say nothing of what the next provider will say.
 _ONLY_HERE = frozenset({ErrorKind.FATAL, ErrorKind.UNKNOWN, ErrorKind.UNSUPPORTED})
 
