@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from multidict import CIMultiDict
 from support.fetcher import FAMILIES, PAGE_URL, fixtures, inbound
-from tidegate.captcha_records import Cookie
+from tidegate.captcha_records import Challenge, Cookie
 from tidegate.errors import RecordError
 from tidegate.outcome import Retry
 from tidegate.records import Lane
@@ -65,8 +65,8 @@ SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_detection_never_raises(pieces: list[bytes], status: int) -> None:
     """Whatever a site sends, the answer is a challenge or none, and a challenge can be stored."""
     body = b"".join(pieces)
-    found = DETECTOR.detect(body, status=status, content_type="text/html", url=URL(PAGE_URL))
-    if found is not None:
+    found = DETECTOR.find(body, status=status, headers={"Content-Type": "text/html"}, url=URL(PAGE_URL))
+    if isinstance(found, Challenge):
         assert found.params["sitekey"]
         assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
         if found.form is not None:
@@ -80,7 +80,7 @@ def test_detection_survives_pages_that_are_cut_and_mangled(page: bytes, data: st
     start = data.draw(st.integers(0, len(page)))
     end = data.draw(st.integers(start, len(page)))
     noise = data.draw(st.binary(max_size=20))
-    DETECTOR.detect(page[:start] + noise + page[end:], status=403, content_type="", url=URL(PAGE_URL))
+    DETECTOR.find(page[:start] + noise + page[end:], status=403, headers={}, url=URL(PAGE_URL))
 
 
 @given(st.ip_addresses())

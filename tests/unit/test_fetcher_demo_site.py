@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from tidegate.captcha_records import Challenge
 from tidegate.records import ChallengeKind
 from tidegate_cli.demo_site.challenges import LAYOUTS, ChallengePages, sitekeys, template
 from tidegate_cli.demo_site.gate import Issued
@@ -11,6 +12,7 @@ from tidegate_fetcher.detection import Detector
 from yarl import URL
 
 DETECTOR = Detector(signatures.load())
+HTML = {"Content-Type": "text/html; charset=utf-8"}
 URL_OF_PAGE = URL("http://127.0.0.1:8000/doc/json.html?v=7")
 ISSUED = Issued("session", "nonce-1", '/doc/json.html?v=7&v=1;"ab"<ok>')
 
@@ -21,8 +23,8 @@ def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: 
     """Kind, sitekey and every hidden field, unescaped, whatever the status."""
     keys = sitekeys(Random(1))
     body = ChallengePages(keys).render(kind, "/doc/json.html?v=7", "127.0.0.1", ISSUED)
-    found = DETECTOR.detect(body, status=status, content_type="text/html; charset=utf-8", url=URL_OF_PAGE)
-    assert found is not None
+    found = DETECTOR.find(body, status=status, headers=HTML, url=URL_OF_PAGE)
+    assert isinstance(found, Challenge)
     assert (found.kind, found.params["sitekey"]) == (kind, keys[kind])
     assert found.form is not None
     layout = LAYOUTS[kind]
@@ -41,5 +43,5 @@ def test_a_page_that_carries_or_describes_a_widget_is_a_page(name: str, status: 
     keys["recaptcha"] = keys[ChallengeKind.RECAPTCHA_V2]
     main = template(f"{name}.html").safe_substitute(keys)
     page = template("frame.html").substitute(title=name, head="", main=main, links="")
-    found = DETECTOR.detect(page.encode(), status=status, content_type="text/html", url=URL_OF_PAGE)
+    found = DETECTOR.find(page.encode(), status=status, headers=HTML, url=URL_OF_PAGE)
     assert found is None

@@ -41,7 +41,13 @@ def test_a_token_fills_its_fields_where_they_stand_or_is_added() -> None:
         fields=(("a", "1"), ("t1", ""), ("b", "2"), ("t1", "old")),
         token_fields=("t1", "t2"),
     )
-    assert requests.filled(form, "T") == [("a", "1"), ("t1", "T"), ("b", "2"), ("t1", "T"), ("t2", "T")]
+    assert requests.filled(form, {"t1": "T", "t2": "T"}) == [
+        ("a", "1"),
+        ("t1", "T"),
+        ("b", "2"),
+        ("t1", "T"),
+        ("t2", "T"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ A challenge is answered only where the operator allowed it, through a form that 
 many times a job. Whatever else it is, it costs nothing.
 """
 
+import math
+
 import msgspec
 from tidegate.captcha_records import (
     CaptchaRequest,
@@ -23,6 +25,7 @@ from tidegate.topics import Topic
 from yarl import URL
 
 from tidegate_fetcher import classify, run_rules
+from tidegate_fetcher.detection import answerable, lacking
 from tidegate_fetcher.exchange import Response
 from tidegate_fetcher.policy import Policy
 from tidegate_fetcher.spending import Spending
@@ -31,11 +34,13 @@ from tidegate_fetcher.tasks import Task
 # How long a job waits that the solver had no time for: about what a queue of solves takes to drain.
 _OVERLOAD_WAIT_S = 30.0
 _MAX_TOLD = 200
+# What names a widget; the other parameters are one page's.
+_KEYS = ("sitekey", "gt", "captcha_id")
 
 
 def same(one: Challenge, other: Challenge) -> bool:
-    """Say whether two challenges are the same widget: then the site did not take the token."""
-    return one.kind is other.kind and one.params.get("sitekey") == other.params.get("sitekey")
+    """Say whether two challenges are the same widget: then the site did not take the answer."""
+    return one.kind is other.kind and all(one.params.get(name) == other.params.get(name) for name in _KEYS)
 
 
 class Challenges:
@@ -75,11 +80,11 @@ class Challenges:
             refusal = self._policy.solve_refusal(URL(form.action))
         if refusal is not None:
             return self._dead(state, refusal.reason, refusal.message, response)
-        if form is None:
-            # A hard block that no solver opens: nothing is bought for it.
+        useless = _useless(challenge)
+        if useless is not None:
             return Retry(
                 error_class=ErrorClass.BLOCKED,
-                message=f"The page has a challenge ({challenge.kind}) but no form for its answer.",
+                message=useless,
                 max_retries=job.max_retries,
                 last_status=response.status,
                 final_url=without_credentials(str(response.url)),
@@ -94,12 +99,13 @@ class Challenges:
         if without is not None:
             return without
         age_s = (now_ms - state.accepted_at_ms) / 1000
+        life_s = math.inf if challenge.lifetime_s is None else challenge.lifetime_s
         state = _next_round(state, resumed=resumed)
         request = CaptchaRequest(
             request_id=request_id(state),
             challenge=challenge,
             identity=Identity(user_agent=user_agent, cookies=response.jar),
-            lifetime_s=max(0.0, min(self._lifetime_s, job.deadline - age_s)),
+            lifetime_s=max(0.0, min(self._lifetime_s, life_s, job.deadline - age_s)),
             route=job.route,
             max_cost=job.max_solve_cost,
             original=work.job.original,
@@ -160,6 +166,16 @@ class Challenges:
             final_url=None if response is None else without_credentials(str(response.url)),
             state=state,
         )
+
+
+def _useless(challenge: Challenge) -> str | None:
+    """Say why an answer to a challenge would be money for nothing; None where it would not."""
+    missing = lacking(challenge)
+    if missing:
+        return f"The page has a challenge ({challenge.kind}) that lacks its {' and '.join(missing)}."
+    if not answerable(challenge):
+        return f"The page has a challenge ({challenge.kind}) but no form for its answer."
+    return None
 
 
 def _next_round(state: JobState, *, resumed: bool) -> JobState:

@@ -10,6 +10,7 @@ from tidegate.outcome import Dead, ErrorClass, Outcome, Retry
 from tidegate.records import JobState
 from tidegate.sites import without_credentials
 
+from tidegate_fetcher.detection import Block
 from tidegate_fetcher.exchange import ExchangeError, Headers, RefusedError, Response
 
 _MAX_DIGITS = 12
@@ -41,6 +42,19 @@ def failure(response: Response, max_retries: int | None, state: JobState) -> Ret
         after_s=after_s,
         max_retries=max_retries,
         last_status=status,
+        final_url=without_credentials(str(response.url)),
+        state=state,
+    )
+
+
+def blocked(block: Block, response: Response, max_retries: int | None, state: JobState) -> Retry:
+    """Return the retry of a page that no solver opens: another way out may see another page."""
+    return Retry(
+        error_class=ErrorClass.BLOCKED,
+        message=block.message,
+        after_s=retry_after_s(response.headers),
+        max_retries=max_retries,
+        last_status=response.status,
         final_url=without_credentials(str(response.url)),
         state=state,
     )

@@ -5,6 +5,7 @@ single label such as ``com`` is refused, one for ``co.uk`` is not; an identity s
 that such a cookie meets no other site than those this job's redirects lead to.
 """
 
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -48,6 +49,22 @@ def given(header: str, url: URL) -> Jar:
         if value or name:
             found.append(Cookie(name=name.strip(), value=value.strip(), domain=host))
     return tuple(found[-MAX_COOKIES:])
+
+
+def by_name(jar: Jar) -> dict[str, str]:
+    """Return the values of a jar by name; of several namesakes the latest."""
+    return {cookie.name: cookie.value for cookie in jar}
+
+
+def cleared(jar: Jar, url: URL, values: Mapping[str, str]) -> Jar:
+    """Return a jar with the cookies of a clearance: the host's, in place of any of that name.
+
+    They hold for the whole host; what else the site sets meanwhile is kept.
+    """
+    kept = tuple(cookie for cookie in jar if cookie.name not in values)
+    host = _host(url)
+    added = tuple(Cookie(name=name, value=value, domain=host) for name, value in values.items())
+    return (*kept, *added)[-MAX_COOKIES:]
 
 
 def header_for(jar: Jar, url: URL, now_ms: int) -> str | None:

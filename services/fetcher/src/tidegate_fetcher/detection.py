@@ -62,12 +62,6 @@ class Detector:
         self._screen = Screen(table.screens())
         self._headers = {name: number for number, row in enumerate(table.page) for name in row.headers}
 
-    def detect(self, body: bytes, *, status: int, content_type: str, url: URL) -> Challenge | None:
-        """Return the challenge on a page, by its content type alone."""
-        headers = {"Content-Type": content_type} if content_type else {}
-        found = self.find(body, status=status, headers=headers, url=url)
-        return found if isinstance(found, Challenge) else None
-
     def find(
         self,
         body: bytes,

@@ -16,10 +16,10 @@ from tidegate.sites import partition_of
 from tidegate.topics import HELD, LANES, Topic
 from yarl import URL
 
-from tidegate_fetcher import classify, requests, run_rules, tasks, turns
+from tidegate_fetcher import classify, cookies, requests, run_rules, tasks, turns
 from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
-from tidegate_fetcher.detection import Detector
+from tidegate_fetcher.detection import Block, Detector, Finding
 from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, Request, Response
 from tidegate_fetcher.limiter import SiteLimiter
@@ -182,16 +182,13 @@ class Fetcher:
     async def _resume(self, work: Work[Task], task: ResumeTask) -> tuple[Outcome, Response | None]:
         """Hand the token in and judge what comes back. Nothing here waits for a turn (C3)."""
         solution = task.solution
-        token, form = solution.token, solution.request.challenge.form
-        if solution.status is not SolutionStatus.SOLVED or token is None or form is None:
+        user_agent = solution.user_agent or solution.request.identity.user_agent
+        submit = requests.of_answer(task.job, task.url, solution, user_agent)
+        if solution.status is not SolutionStatus.SOLVED or submit is None:
             now_ms = self._broker_clock.now_ms()
             return self._challenges.unsolved(work, task.job, solution, now_ms), None
         if self._token_left_s(work.record, solution) < self._submit_margin_s:
             return self._solve_failed(work, task.job, "The token died before it could be used."), None
-        user_agent = solution.user_agent or solution.request.identity.user_agent
-        submit = requests.of_token(
-            task.job, task.url, solution.request, form, token=token, user_agent=user_agent
-        )
         try:
             response = await self._client.send(submit)
             refused = self._refused_token(work, task, submit, response)
@@ -212,6 +209,8 @@ class Fetcher:
     ) -> Retry | None:
         """Return the retry where the site did not take the token: the same challenge again, or a refusal."""
         again = self._detect(response)
+        if isinstance(again, Block):
+            return None
         if again is not None:
             if same(again, task.solution.request.challenge):
                 return self._solve_failed(work, task.job, "The site refused the token.", response)
@@ -232,7 +231,7 @@ class Fetcher:
         request = requests.resumed(task.job, task.url, user_agent, answer.jar)
         response = await self._client.send(request)
         challenge = self._detect(response)
-        if challenge is None or not same(challenge, task.solution.request.challenge):
+        if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
             outcome = self._judged(work, task.job, task.url, request, response, resumed=True)
             return outcome, response
         if task.job.method.upper() != "GET":
@@ -245,6 +244,8 @@ class Fetcher:
         """Return the outcome of an answer: a challenge, a failure, or the page."""
         now_ms = self._broker_clock.now_ms()
         challenge = self._detect(response)
+        if isinstance(challenge, Block):
+            return classify.blocked(challenge, response, job.max_retries, work.job.state)
         if challenge is not None:
             user_agent = request.headers.get("User-Agent", self._user_agent)
             met = self._challenges.met(
@@ -271,9 +272,13 @@ class Fetcher:
         self.valve.sent(Topic.CAPTCHA_REQUESTS)
         return met
 
-    def _detect(self, response: Response) -> Challenge | None:
-        return self._detector.detect(
-            response.body, status=response.status, content_type=response.content_type, url=response.url
+    def _detect(self, response: Response) -> Finding | None:
+        return self._detector.find(
+            response.body,
+            status=response.status,
+            headers=response.headers,
+            url=response.url,
+            cookies=cookies.by_name(response.jar),
         )
 
     @staticmethod

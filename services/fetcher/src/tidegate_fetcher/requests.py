@@ -1,10 +1,12 @@
-"""The requests that are sent: a job's own, and the one that brings a token back. Pure."""
+"""The requests that are sent: a job's own, and the one that brings an answer back. Pure."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
-from tidegate.captcha_records import CaptchaRequest, ChallengeForm
+from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, ChallengeForm
+from tidegate.challenge_kinds import FACTS, AnswerKind
 from tidegate.records import UrlJob
 from yarl import URL
 
@@ -86,10 +88,46 @@ def resumed(job: UrlJob, url: URL, user_agent: str, jar: Jar) -> Request:
     )
 
 
-def of_token(
-    job: UrlJob, url: URL, request: CaptchaRequest, form: ChallengeForm, *, token: str, user_agent: str
+def of_answer(job: UrlJob, url: URL, solution: CaptchaSolution, user_agent: str) -> Request | None:
+    """Return the request that hands an answer in; None where the solution is not what its kind needs.
+
+    A clearance is cookies, with which the job's own request is sent again. Everything else goes through the
+    page's own form: a token or the text of an image into the fields that take it, an answer of several parts
+    each into its own.
+    """
+    asked = solution.request
+    challenge = asked.challenge
+    facts = FACTS[challenge.kind]
+    if facts.answer is AnswerKind.COOKIES:
+        if not solution.cookies:
+            return None
+        jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), solution.cookies)
+        return resumed(job, url, user_agent, jar)
+    form = challenge.form
+    if form is None:
+        return None
+    if facts.answer is AnswerKind.VALUES:
+        known = {**challenge.params, **solution.values}
+        if not solution.values or not all(name in known for name in facts.fields):
+            return None
+        answer = {name: known[name] for name in facts.fields}
+    elif solution.token is not None:
+        answer = dict.fromkeys(form.token_fields, solution.token)
+    else:
+        return None
+    return of_form(job, url, asked, form, answer=answer, user_agent=user_agent)
+
+
+def of_form(
+    job: UrlJob,
+    url: URL,
+    request: CaptchaRequest,
+    form: ChallengeForm,
+    *,
+    answer: Mapping[str, str],
+    user_agent: str,
 ) -> Request:
-    """Return the request that submits the page's own form with the token in it.
+    """Return the request that submits the page's own form with the answer's fields in it.
 
     It goes out as a browser would send it from that page, with the cookies of who met the challenge.
     """
@@ -100,7 +138,7 @@ def of_token(
     for name in ("Content-Type", "Content-Encoding"):
         headers.popall(name, None)
     headers["Referer"] = str(page.with_user(None).with_fragment(None))
-    pairs = filled(form, token)
+    pairs = filled(form, answer)
     body: bytes | None = None
     if form.method == "POST":
         headers["Origin"] = str(page.origin())
@@ -120,9 +158,9 @@ def of_token(
     )
 
 
-def filled(form: ChallengeForm, token: str) -> list[tuple[str, str]]:
-    """Return the form's fields with the token in those that take it, which are added where they lack."""
-    pairs = [(name, token if name in form.token_fields else value) for name, value in form.fields]
+def filled(form: ChallengeForm, answer: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the form's fields with the answer in those that take it, which are added where they lack."""
+    pairs = [(name, answer.get(name, value)) for name, value in form.fields]
     present = {name for name, _ in form.fields}
-    pairs.extend((name, token) for name in form.token_fields if name not in present)
+    pairs.extend((name, value) for name, value in answer.items() if name not in present)
     return pairs
