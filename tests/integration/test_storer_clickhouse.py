@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
 from uuid import uuid4
 
 import msgspec
@@ -249,6 +250,38 @@ class TestStoring:
         assert await clickhouse.query("SELECT request_id, status, cost FROM solves") == [
             ("request-1", "solved", 0.002)
         ]
+
+    async def test_costs_add_up_to_the_millionth_by_page_site_run_and_provider(
+        self, clickhouse: ClickHouse
+    ) -> None:
+        """Decimals, not floats; what is in doubt is told apart, and what was written twice counts once."""
+        records = [
+            solve_record(f"r{number}", offset=number, cost=0.1, job_id=f"job-{number % 3}")
+            for number in range(9)
+        ]
+        records += [
+            solve_record("doubt", offset=9, cost=0.2, in_doubt=True, status=SolutionStatus.FAILED),
+            # Of a solver that did not say so yet.
+            solve_record("old", offset=10, cost=0.3, error_code="in_doubt", status=SolutionStatus.FAILED),
+            solve_record("no", offset=11, cost=0.0, provider=None, status=SolutionStatus.REFUSED),
+            solve_record("r0", offset=12, cost=0.1, job_id="job-0"),
+            page_record(job_state("job-0"), offset=1),
+        ]
+        async with storing(clickhouse, limits=_QUICK) as service:
+            await store(service, records)
+        pages = await clickhouse.query("SELECT id, requests, solved, cost_usd FROM cost_per_page ORDER BY id")
+        cent = Decimal("0.1")
+        assert pages == [("job-0", 3, 3, 3 * cent), ("job-1", 6, 3, 8 * cent), ("job-2", 3, 3, 3 * cent)]
+        (run,) = await clickhouse.query(
+            "SELECT run, requests, solved, cost_usd, in_doubt_usd, pages, usd_per_page FROM cost_per_run"
+        )
+        assert run == ("run", 12, 9, 14 * cent, 5 * cent, 1, 14 * cent)
+        (site,) = await clickhouse.query("SELECT site, cost_usd, in_doubt_usd FROM cost_per_site")
+        assert site == ("shop.example", 14 * cent, 5 * cent)
+        (provider,) = await clickhouse.query(
+            "SELECT provider, kind, tasks, solved, cost_usd, median_s FROM cost_per_provider"
+        )
+        assert provider == ("capsolver", "turnstile", 11, 9, 14 * cent, 8.99)
 
     async def test_an_insert_that_is_sent_twice_is_there_once(self, clickhouse: ClickHouse) -> None:
         """What the client does after a stale connection; the table must have a window for it (O4)."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import zstandard
@@ -146,8 +147,9 @@ def solve_record(
     offset: int = 0,
     status: SolutionStatus = SolutionStatus.SOLVED,
     cost: float = 0.002,
+    **changes: Any,
 ) -> Inbound:
-    """Return a solve on its topic."""
+    """Return a solve on its topic, with any field of the record changed."""
     solve = SolveRecord(
         request_id=request_id,
         run="run",
@@ -164,6 +166,7 @@ def solve_record(
         created_at_ms=EPOCH_MS + 10,
         answered_at_ms=EPOCH_MS + 9_000,
     )
+    solve = msgspec.structs.replace(solve, **changes)
     return Inbound(
         topic=Topic.SOLVES,
         partition=0,

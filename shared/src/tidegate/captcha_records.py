@@ -136,7 +136,10 @@ class SolutionVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class SolveRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request cost, for the ``solves`` table. Times in epoch milliseconds, broker clock."""
+    """What one request cost, for the ``solves`` table. Times in epoch milliseconds, broker clock.
+
+    ``cost`` in US dollars; ``in_doubt`` where nobody knows whether it was charged (M3).
+    """
 
     version: int = VERSION
     request_id: str
@@ -153,6 +156,7 @@ class SolveRecord(msgspec.Struct, frozen=True, kw_only=True):
     requested_at_ms: int
     created_at_ms: int | None
     answered_at_ms: int
+    in_doubt: bool = False
 
 
 class TaskState(StrEnum):

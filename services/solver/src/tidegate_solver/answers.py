@@ -104,6 +104,7 @@ def solve_record(request: CaptchaRequest, answer: Answer, requested_at_ms: int) 
         requested_at_ms=requested_at_ms,
         created_at_ms=answer.created_at_ms,
         answered_at_ms=answer.answered_at_ms,
+        in_doubt=answer.in_doubt,
     )
 
 

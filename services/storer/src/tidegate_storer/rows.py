@@ -172,6 +172,7 @@ def solve_writes(record: Inbound, solve: SolveRecord) -> tuple[Write, ...]:
         _name(solve.provider or ""),
         _name(solve.task_id or ""),
         solve.cost,
+        solve.in_doubt or solve.error_code == "in_doubt",
         _uint(solve.polls, 32),
         _name(solve.error_code or ""),
         _time(solve.requested_at_ms),

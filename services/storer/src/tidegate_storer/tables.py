@@ -118,6 +118,7 @@ SOLVES = Table(
         ("provider", _WORD),
         ("task_id", "String"),
         ("cost", "Float64"),
+        ("in_doubt", "Bool"),
         ("polls", "UInt32"),
         ("error_code", _WORD),
         ("requested_at", _TIME),
