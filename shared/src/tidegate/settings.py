@@ -171,8 +171,8 @@ class RuntimeSettings(Section):
         2,
         ge=2,
         le=100,
-        description="Crashes with a record in hand alone after which it becomes a dead letter, "
-        "`crashed_the_service`. One may be a kill from outside.",
+        description="Crashes with one record in hand and nothing else in the process after which it becomes a "
+        "dead letter, `crashed_the_service`. One of them may be a kill from outside.",
     )
     own_faults: int = Field(
         50,

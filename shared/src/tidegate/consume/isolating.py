@@ -114,8 +114,8 @@ class Isolating:
             topic, number = partition
             offset, crashes = entry.record.offset, suspicion.accused
             self._emit(events.RecordCondemned(topic=topic, partition=number, offset=offset, crashes=crashes))
-            # What killed even as a dead letter was killed by the reading of it.
-            await condemn(entry, crashes, unread=crashes > self._policy.crashes_alone)
+            # What kills again and again even so, kills by being read.
+            await condemn(entry, crashes, unread=crashes > self._policy.crashes_alone + 2)
         else:
             acquittal = asyncio.get_running_loop().call_later(ACQUITTED_AFTER_S, self._acquit, entry)
             try:

@@ -8,13 +8,13 @@ A process that is killed leaves nothing behind but its commits, so these bear wh
 2. After ``crashes`` of them the partition is read one record at a time, as many records as may have been in
    hand at those crashes. Before each is handled, a commit says that it is in hand ``alone``. It is always the
    record at the committed offset: all before it are done.
-3. A crash meanwhile accuses that record. It is tried with nothing else in hand in the whole process, for
-   another partition's record may have been the one. After ``crashes_alone`` accusations it is condemned: it
-   becomes a dead letter and is not handled.
+3. A crash meanwhile accuses that record. Another partition's record may have been the one, so it is tried
+   with nothing else in hand in the whole process. After ``crashes_alone`` crashes of that kind it is
+   condemned: it becomes a dead letter and is not handled.
 
-One kill from outside never condemns: it takes ``crashes`` at one offset without progress, and then the kills
-must hit the same record each time while it is in hand alone, and within seconds: who has been in hand for
-longer, while the loop turned, is acquitted, though the handler may still wait for somebody.
+Kills from outside condemn nobody, unless all of these hit one record: so many of them on trial, and within
+seconds. Who has been in hand for longer, while the loop turned, is acquitted, though the handler may still
+wait for somebody.
 """
 
 import re
@@ -34,7 +34,7 @@ _MOST = 999
 
 
 class IsolationPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """After how many crashes at one offset to isolate (0: never), and after how many alone to condemn."""
+    """After how many crashes at one offset to isolate (0: never), and after how many on trial to condemn."""
 
     crashes: int = 3
     crashes_alone: int = 2
@@ -45,7 +45,7 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
 
     ``begun``: records were handed out and the end was not clean. ``crashes``: at the committed offset.
     ``left``: records still to be read one at a time. ``alone``: the one at the committed offset is in hand,
-    nothing else of the partition. ``accused``: crashes with that one in hand alone.
+    nothing else of the partition. ``accused``: crashes with that one in hand so, all but the first on trial.
     """
 
     begun: bool = False
@@ -71,7 +71,7 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
 
     def condemns(self, policy: IsolationPolicy) -> bool:
         """Say whether the next record has killed often enough."""
-        return self.left > 0 and self.accused >= policy.crashes_alone
+        return self.left > 0 and self.accused > policy.crashes_alone
 
     def taken_over(self, policy: IsolationPolicy) -> "Suspicion":
         """Return what the next owner begins with: a crash is counted where the end was not clean."""

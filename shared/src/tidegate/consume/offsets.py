@@ -208,7 +208,7 @@ class OffsetBook:
     def takes(self, partition: TopicPartition, more: int) -> bool:
         """Say whether so many more records may be received; after a crash only few beyond the base."""
         assigned = self._assigned[partition]
-        if assigned.suspicion.is_narrow and assigned.tracker.last >= assigned.base + NARROW:
+        if assigned.suspicion.is_narrow and assigned.tracker.last + 1 >= assigned.base + NARROW:
             return False
         return assigned.tracker.takes(more)
 

@@ -145,9 +145,7 @@ class Workers:
         return done
 
     async def _condemn(self, entry: Entry, crashes: int, *, unread: bool) -> None:
-        message = (
-            f"The service died {crashes} times with this record in hand and nothing else of its partition."
-        )
+        message = f"The service died {crashes} times while this record was in hand alone."
         await self._handling.condemn(entry.record, message, unread=unread)
         self._finish(entry)
 

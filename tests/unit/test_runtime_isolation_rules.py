@@ -1,0 +1,241 @@
+"""What is held against a partition's records, step by step (C10), and the limit on our own faults (C11)."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from support.runtime import PLAN, QUICK, Harness, ScriptedService, put, state_of, until
+from tidegate.clock import SystemClock
+from tidegate.consume import runtime_events as events
+from tidegate.consume.done_set import MAX_METADATA_BYTES, pack
+from tidegate.consume.fault_limit import FaultLimit, Holds
+from tidegate.consume.isolation import INNOCENT, NARROW, IsolationPolicy, Suspicion, suspicion_of
+from tidegate.consume.offsets import Commit, OffsetBook, TopicPartition
+from tidegate.consume.service import Work
+from tidegate.errors import FatalProduceError, IllegalTransitionError
+from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing, Reason
+from tidegate.records import HEADER_DEAD, DeadMeta, decoder, job_headers
+from tidegate.testing.fake_broker import FakeBroker
+from tidegate.topics import Topic
+
+POLICY = IsolationPolicy(crashes=3, crashes_alone=2)
+URLS = TopicPartition("urls", 0)
+
+
+def crashed(suspicion: Suspicion) -> Suspicion:
+    """Begin, die, and be taken over."""
+    return suspicion.began().taken_over(POLICY)
+
+
+def test_crashes_at_one_offset_isolate_and_crashes_alone_condemn() -> None:
+    """Narrow after one, isolated after three, on trial after one alone, condemned after two more."""
+    suspicion = crashed(INNOCENT)
+    assert (suspicion.is_narrow, suspicion.is_isolated) == (True, False)
+    suspicion = crashed(crashed(suspicion))
+    assert (suspicion.is_narrow, suspicion.is_isolated, suspicion.on_trial) == (False, True, False)
+    suspicion = crashed(suspicion.taken_alone())
+    assert (suspicion.on_trial, suspicion.condemns(POLICY)) == (True, False)
+    suspicion = crashed(crashed(suspicion.taken_alone()).taken_alone())
+    assert suspicion.condemns(POLICY)
+    assert suspicion.condemned().is_isolated
+
+
+@pytest.mark.parametrize(
+    "step", [Suspicion.progressed, Suspicion.acquitted, Suspicion.handled], ids=["progress", "time", "done"]
+)
+def test_who_gets_further_or_outlives_its_time_is_accused_no_more(
+    step: Callable[[Suspicion], Suspicion],
+) -> None:
+    """What was held against the record is void; the isolation goes on for the others."""
+    accused = Suspicion(begun=True, left=5, alone=True, accused=1)
+    after = step(accused)
+    assert (after.accused, after.alone) == (0, False)
+    assert after.left in (4, 5)
+
+
+def test_a_clean_end_counts_no_crash_and_forgets_none() -> None:
+    """A slow poison is not helped by the rebalances that its crashes cause."""
+    once = crashed(INNOCENT)
+    assert once.began().ended().taken_over(POLICY) == once
+    assert INNOCENT.began().ended().taken_over(POLICY) == INNOCENT
+
+
+def test_a_death_between_two_records_accuses_nobody() -> None:
+    """Isolated and nothing in hand: it was not a record."""
+    isolated = Suspicion(left=7)
+    assert crashed(isolated) == isolated
+
+
+def test_without_isolation_nothing_is_counted() -> None:
+    """Nought crashes never isolate, whatever a predecessor counted."""
+    off = IsolationPolicy(crashes=0)
+    assert Suspicion(begun=True, left=3, alone=True, accused=9).taken_over(off) == INNOCENT
+
+
+@pytest.mark.parametrize("step", [Suspicion.taken_alone, Suspicion.handled, Suspicion.condemned])
+def test_steps_of_the_isolated_are_illegal_for_others(step: Callable[[Suspicion], Suspicion]) -> None:
+    """An illegal transition raises and changes nothing."""
+    before = Suspicion(crashes=1)
+    with pytest.raises(IllegalTransitionError):
+        step(before)
+    assert before == Suspicion(crashes=1)
+
+
+@pytest.mark.parametrize(
+    "suspicion", [INNOCENT, Suspicion(begun=True), Suspicion(begun=True, left=64, alone=True, accused=2)]
+)
+def test_a_note_says_all_of_it(suspicion: Suspicion) -> None:
+    """What is written is read back."""
+    assert suspicion_of(suspicion.note()) == suspicion
+
+
+@pytest.mark.parametrize("note", ["", "x", "ba1.2", "b-1.2.3", "b1.2.3.4", "ab1.2.3", "b1234.0.0", "٣.٣.٣"])
+def test_a_note_that_is_not_ours_accuses_nobody(note: str) -> None:
+    """Anybody may commit anything."""
+    assert suspicion_of(note) in (INNOCENT, Suspicion(crashes=3, left=3, accused=3))
+
+
+def test_after_a_crash_few_records_are_read_until_a_commit_gets_further() -> None:
+    """What may have been in hand at the next crash is then known to be among a few."""
+    book = OffsetBook()
+    epoch = book.assign(URLS, 0, (), Suspicion(crashes=1))
+    for offset in range(NARROW):
+        assert book.takes(URLS, 1)
+        book.receive(URLS, offset)
+    assert not book.takes(URLS, 1)
+    book.finish(URLS, epoch, 0)
+    assert not book.takes(URLS, 1)
+    book.commits()
+    assert book.takes(URLS, 1)
+
+
+def test_the_limit_slides() -> None:
+    """So many in a window, whenever it begins (C11)."""
+    limit = FaultLimit(2, 10.0)
+    assert [limit.admits(at) for at in (0.0, 6.0, 9.0, 10.0, 15.0, 16.0)] == [
+        True, True, False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_hold_tries_one_record_after_each_pause_and_pauses_longer_each_time() -> None:
+    """What was in hand beside it neither lengthens nor ends the pause."""
+    holds = Holds(10.0)
+    assert holds.refused(URLS, 5, 0.0) == 10.0
+    assert holds.refused(URLS, 6, 0.1) is None
+    assert not holds.passed(URLS, 7)
+    assert (holds.due(9.9), holds.due(10.0), holds.due(10.1)) == ([], [URLS], [])
+    holds.picked(URLS, 6)
+    assert holds.refused(URLS, 6, 11.0) == 20.0
+    assert holds.due(31.0) == [URLS]
+    holds.picked(URLS, 5)
+    assert holds.passed(URLS, 5)
+    assert not holds.held
+    for _ in range(9):
+        holds.refused(URLS, 1, 0.0)
+        holds.due(1e9)
+        holds.picked(URLS, 1)
+    assert holds.refused(URLS, 1, 0.0) == 80.0
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """A broker in memory."""
+    return FakeBroker(SystemClock(), partitions=2)
+
+
+def ours(work: Work[bytes]) -> Dead:
+    """A dead letter for a fault of ours."""
+    return Dead(reason=Reason.ROW_REFUSED, error_class=ErrorClass.REFUSED, message=work.payload.decode())
+
+
+async def test_past_the_limit_the_partition_waits_and_the_process_goes_on(broker: FakeBroker) -> None:
+    """Other partitions are handled, bad input is dead-lettered, and readiness says the truth (C11)."""
+    mended = False
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        if work.payload.startswith(b"ours") and not mended:
+            return ours(work)
+        if work.payload == b"theirs":
+            return Dead(reason=Reason.ROBOTS, error_class=ErrorClass.REFUSED, message="no")
+        state = state_of(work.record)
+        page = Outgoing(topic=Topic.PAGES, site="s", value=work.payload, headers=job_headers(state))
+        return Done((page,))
+
+    put(broker, *[f"ours {n}" for n in range(9)])
+    put(broker, *["theirs"] * 20, partition=1)
+    settings = QUICK.model_copy(update={"own_faults": 3, "hold_pause_s": 0.05})
+    harness = Harness(broker, ScriptedService(handle), settings=settings)
+    async with harness.running():
+        await until(lambda: broker.committed("fetcher", TopicPartition("urls", 1)) == 20)
+        await until(lambda: bool(harness.events_of(events.PartitionHeld)))
+        snapshot = harness.runtime.snapshot()
+        assert (snapshot["ready"], snapshot["held"]) == (True, 1)
+        reasons = [
+            decoder(DeadMeta).decode(each.headers[HEADER_DEAD]).reason
+            for each in broker.records(Topic.DEAD_LETTER)
+        ]
+        assert (reasons.count(Reason.ROW_REFUSED), reasons.count(Reason.ROBOTS)) == (3, 20)
+        await until(lambda: len(harness.events_of(events.PartitionHeld)) > 1)
+        mended = True
+        await until(lambda: broker.committed("fetcher", URLS) == 9)
+        assert harness.events_of(events.PartitionFreed)
+        assert harness.runtime.snapshot()["held"] == 0
+    assert len(broker.records(Topic.PAGES)) == 6
+
+
+async def test_a_partition_that_is_held_is_given_up_in_good_order(broker: FakeBroker) -> None:
+    """What waits for its pause is not committed, and whoever is next has it."""
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        return ours(work)
+
+    put(broker, *[f"ours {n}" for n in range(5)])
+    settings = QUICK.model_copy(update={"own_faults": 1, "hold_pause_s": 3600.0})
+    harness = Harness(broker, ScriptedService(handle), settings=settings)
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 5)
+    assert len(broker.records(Topic.DEAD_LETTER)) == 1
+    successor = Harness(broker, ScriptedService())
+    async with successor.running():
+        await until(lambda: len(successor.service.seen) == 4)
+
+
+async def test_a_process_that_ends_for_a_reason_of_its_own_accuses_no_record(broker: FakeBroker) -> None:
+    """Its commit ends in good order; one that is killed leaves word that it had begun (C10)."""
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        raise FatalProduceError("unknown for good")
+
+    put(broker, "a")
+    harness = Harness(broker, ScriptedService(handle))
+    with pytest.raises(ExceptionGroup):
+        await harness.runtime.run(harness.stop)
+    assert broker.commits["fetcher"][URLS].metadata == ""
+
+    async def wait(work: Work[bytes]) -> Outcome:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    harness = Harness(broker, ScriptedService(wait))
+    async with harness.killed():
+        await until(lambda: bool(harness.service.seen))
+    assert broker.commits["fetcher"][URLS].metadata == pack(0, [], MAX_METADATA_BYTES, "b0.0.0")
+
+
+async def test_what_kills_the_reader_of_dead_letters_loses_its_bytes_but_not_its_job(
+    broker: FakeBroker,
+) -> None:
+    """Or the next dead letter would kill it as well (O5)."""
+    plan = msgspec.structs.replace(PLAN, group="storer", topics=(Topic.DEAD_LETTER,), delays=(), reserved=())
+    note = Suspicion(begun=True, left=9, alone=True, accused=2).note()
+    put(broker, "poison", topic=Topic.DEAD_LETTER)
+    where = TopicPartition(Topic.DEAD_LETTER, 0)
+    harness = Harness(broker, ScriptedService(), plan=plan)
+    broker.commits["storer"][where] = Commit(0, pack(0, [], MAX_METADATA_BYTES, note))
+    async with harness.running():
+        await until(lambda: broker.committed("storer", where) == 1)
+        await until(lambda: len(harness.service.seen) == 1)
+    letters = broker.records(Topic.DEAD_LETTER)
+    assert [letter.value for letter in letters[1:]] == [b""]
+    assert harness.service.seen == [""]
