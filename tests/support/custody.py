@@ -46,7 +46,8 @@ PLAN = Plan(
     reserved_slots=2,
     deadline_s=5.0,
 )
-SETTINGS = RuntimeSettings(commit_interval_s=0.7, drain_deadline_s=2.0)
+# Enough kills can condemn anybody; here whoever is killed is to be judged by what becomes of its job.
+SETTINGS = RuntimeSettings(commit_interval_s=0.7, drain_deadline_s=2.0, crashes_alone=100)
 # What may wait in a process beside what is in hand: a full buffer and the poll that overfilled it.
 MOST_BUFFERED = len(PLAN.all_topics) * PARTITIONS * 64 + 256
 
