@@ -39,9 +39,11 @@ def fixtures(family: str, group: str) -> list[dict[str, Any]]:
     Those in the folder ``unseen`` were written by somebody who had not seen the signatures.
     """
     rows: list[dict[str, Any]] = []
-    for path in (FIXTURES / f"{family}.toml", FIXTURES / "unseen" / f"{family}.toml"):
+    for folder in (FIXTURES, FIXTURES / "unseen"):
+        path = folder / f"{family}.toml"
         if path.exists():
-            rows += tomllib.loads(path.read_text()).get(group, [])
+            unseen = folder is not FIXTURES
+            rows += [{**row, "unseen": unseen} for row in tomllib.loads(path.read_text()).get(group, [])]
     for row in rows:
         padding = ("lorem ipsum " * 20_000)[: row.get("padding", 0)]
         row["html"] = row["html"].strip().replace("{padding}", padding)

@@ -28,7 +28,7 @@ def detect(row: dict[str, Any]) -> Finding | None:
 def rows(group: str) -> list[Any]:
     """Return the fixtures of all families as parameters."""
     return [
-        pytest.param(family, row, id=f"{family}: {row['name']}")
+        pytest.param(family, row, id=f"{'unseen ' * row['unseen']}{family}: {row['name']}")
         for family in FAMILIES
         for row in fixtures(family, group)
     ]
