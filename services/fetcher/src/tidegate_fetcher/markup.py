@@ -1,7 +1,7 @@
 """Reads a page's markup in one pass, in time and memory linear in its length. Pure.
 
 A tree builder that follows the HTML standard is none for this place: on hostile pages of a few dozen
-kilobytes it takes minutes and gigabytes (ADR 0013). This reader knows tags, attributes, forms, the texts
+kilobytes it takes minutes and gigabytes (ADR 0011). This reader knows tags, attributes, forms, the texts
 between them and what is raw text; it nests as far as the markup says so, and moves nothing about.
 """
 
