@@ -102,6 +102,15 @@ chaos: $(STAMP) ## Break everything by a seed's schedule and judge what is left 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --nodes $(NODES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(PER_SECOND),--per-second $(PER_SECOND))
 
+# A million jobs of one site at one a second: the first ten minutes beside a thousand sites, and all of it simulated.
+.PHONY: slots
+slots: $(STAMP) ## Show that a slow site holds nobody up: MINUTES= (needs Java 17 and Maven)
+	PYTHONPATH=tests $(BIN)/python tests/load/slots.py --minutes $(MINUTES)
+
+.PHONY: slots-model
+slots-model: $(STAMP) ## The same to its end, twelve days on, in simulated time
+	PYTHONPATH=tests $(BIN)/python tests/load/slots_model.py
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))

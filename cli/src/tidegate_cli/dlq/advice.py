@@ -49,7 +49,8 @@ ADVICE: dict[Reason, Advice] = {
         "The site failed again and again, see the last status. Replay when it answers as it should."
     ),
     Reason.DEFERRED_TOO_LONG: Advice(
-        "Its turn never came: too many jobs of one site. Replay at a --rate that the site can bear."
+        "It had no turn in time: too many jobs of one site. Replay as many as its limit lets through before "
+        "their deadline (--limit), or raise TIDEGATE_FETCHER__SITE_RATE."
     ),
     Reason.DEADLINE: Advice("It was too old when its turn came. A replay has its whole deadline again."),
     Reason.CANCELLED: Advice("Its run was cancelled. Replay it only if you want it after all."),
