@@ -90,30 +90,28 @@ def test_each_preset_finds_its_own_in_a_plain_case() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    replies=st.lists(
-        st.tuples(st.sampled_from("abc"), st.sampled_from(list(ErrorKind))), min_size=1, max_size=30
-    ),
+    replies=st.lists(st.tuples(st.sampled_from(list(ErrorKind)), st.booleans()), min_size=1, max_size=30),
     retries=st.integers(0, 4),
 )
 def test_a_visit_ends_and_bothers_nobody_twice_for_nothing(
-    replies: list[tuple[str, ErrorKind]], retries: int
+    replies: list[tuple[ErrorKind, bool]], retries: int
 ) -> None:
-    """At most retries + 1 rounds; who is out of order is asked once, and nonsense ends it at once."""
+    """At most retries + 1 rounds; who refuses for good is asked once; what is of the page ends it."""
     visit, names, asked = Visit(retries), "abc", dict.fromkeys("abc", 0)
     hard: set[str] = set()
-    for _, kind in replies:
+    for kind, of_the_page in replies:
         open_to_it = [name for name in names if not visit.excludes(name)]
         assert open_to_it, "a visit that goes on has somebody to go to"
         name = open_to_it[0]
         assert name not in hard
         asked[name] += 1
         others = len(open_to_it) > 1
-        foretold = visit.next_after(kind, others=others)
-        following = visit.refused(name, kind, others=others)
+        foretold = visit.next_after(kind, others=others, of_the_page=of_the_page)
+        following = visit.refused(name, kind, others=others, of_the_page=of_the_page)
         assert following is foretold
         if kind not in (ErrorKind.BUSY, ErrorKind.RETRY):
             hard.add(name)
-        if kind in (ErrorKind.INPUT, ErrorKind.EXPIRED, ErrorKind.PROXY):
+        if of_the_page:
             assert following is Next.END
         if following is Next.END:
             break

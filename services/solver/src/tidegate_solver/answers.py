@@ -191,6 +191,7 @@ def ended(
     age_s: float,
     uncertain_s: float,
     now_ms: int,
+    hopeless: bool = True,
 ) -> Answer:
     """Return the answer where a task ended.
 
@@ -198,7 +199,7 @@ def ended(
     came after the request's life was paid for, so it is booked, but nobody can use it.
     """
     if isinstance(result, wire.Failed):
-        lost = result.kind in (ErrorKind.INPUT, ErrorKind.UNSUPPORTED)
+        lost = hopeless and result.kind in (ErrorKind.INPUT, ErrorKind.UNSUPPORTED)
         status = SolutionStatus.UNSOLVABLE if lost else SolutionStatus.FAILED
         message, code, left_s = f"{bill.provider}: {result.message}", result.code, 0.0
     else:

@@ -99,7 +99,8 @@ class Buyer:
         request, others = errand.work.payload, len(offers) > 1
 
         def goes_on(reply: wire.Rejected) -> bool:
-            return errand.visit.next_after(reply.kind, others=others) is not Next.END
+            of_the_page = self._market.is_of_the_page(offer.member, request, reply.kind)
+            return errand.visit.next_after(reply.kind, others=others, of_the_page=of_the_page) is not Next.END
 
         async with self._market.turn(offers, request) as found:
             if found is None:
@@ -107,6 +108,7 @@ class Buyer:
             offer, turn = found
             result = await self._buy_from(errand, offer, turn, goes_on)
             if isinstance(result, Bought):
+                self._market.made(offer.member, request)
                 return await self._harvest(errand.work, offer.member, offer.kind, result.task, turn)
         return self._unbought(errand, offer, result, others=others)
 
@@ -132,7 +134,7 @@ class Buyer:
             case wire.InDoubt(message=message):
                 return self._in_doubt(request, offer.member.name, offer.kind.price, message)
             case wire.Rejected():
-                following = self._refused(request, errand.visit, offer.member, result, others=others)
+                following = self._refused(request, errand.visit, offer, result, others=others)
                 ended = following is Next.END
                 return answers.rejected(offer.member.name, result, now_ms) if ended else following
 
@@ -160,10 +162,12 @@ class Buyer:
         )
 
     def _refused(
-        self, request: CaptchaRequest, visit: Visit, member: Member, reply: wire.Rejected, *, others: bool
+        self, request: CaptchaRequest, visit: Visit, offer: Offer, reply: wire.Rejected, *, others: bool
     ) -> Next:
         """Take note that a provider made no task, and say what follows."""
-        following = visit.refused(member.name, reply.kind, others=others)
+        member = offer.member
+        of_the_page = self._market.is_of_the_page(member, request, reply.kind)
+        following = visit.refused(member.name, reply.kind, others=others, of_the_page=of_the_page)
         self._market.rejected(member, request, reply)
         self._emit(
             events.CreateRejected(
@@ -266,10 +270,11 @@ class Buyer:
             age_s=self._age_s(work.record),
             uncertain_s=harvest.uncertain_s,
             now_ms=self._broker_clock.now_ms(),
+            hopeless=not self._market.has_other(member, request),
         )
 
     def _patience_of(self, work: Work[CaptchaRequest]) -> Patience:
-        """Return how long a request may wait until it is bought ; not above 0: it is too late (C4)."""
+        """Return how long a request may wait until it is bought; not above 0: it is too late (C4)."""
         request = work.payload
         ends_s = self._clock.monotonic() + HANDLER_DEADLINE_S - _ENDING_S
 

@@ -237,9 +237,9 @@ class BalanceLow(Event, frozen=True, kw_only=True):
 
 
 class ProviderSlump(Event, frozen=True, kw_only=True):
-    """Nothing that a solving service sold of late came to anything, at several sites; or something did again.
+    """A solving service did nothing well of late, at several sites; or did something well again.
 
-    ``what`` is what it fails to do: ``solves``, or ``is taken`` where its answers are refused.
+    ``what`` is what it fails to do: to take orders, to solve, or to open pages with what it solved.
     """
 
     level: ClassVar[str] = "warning"

@@ -7,6 +7,7 @@ each for every provider and asks them with the clock in hand.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 
 import msgspec
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus
@@ -21,7 +22,7 @@ from tidegate_solver.measures import Measures
 from tidegate_solver.profiles import ErrorKind, KindProfile
 from tidegate_solver.provider import Harvest, Provider
 from tidegate_solver.refusals import Refusals
-from tidegate_solver.router import Candidate, Visit, rank
+from tidegate_solver.router import Candidate, Visit, is_of_the_page, rank
 from tidegate_solver.standing import Place, Standing
 from tidegate_solver.strength import is_of_the_request
 
@@ -30,8 +31,14 @@ _TICK_S = 1.0
 _SLUMP = BreakerPolicy(failures=10, reset_s=60.0)
 _SEVERAL = 2
 _NONSENSE = frozenset({ErrorKind.INPUT, ErrorKind.UNSUPPORTED, ErrorKind.EXPIRED})
-# Endings that say something of the provider, and not of the page, its proxy or its parameters.
-_PROVIDERS_OWN = frozenset({ErrorKind.RETRY, ErrorKind.LOST, ErrorKind.UNKNOWN, ErrorKind.FATAL})
+
+
+class Duty(StrEnum):
+    """What a provider has to do, one after the other."""
+
+    TAKE = "takes no order"
+    SOLVE = "solves nothing"
+    OPEN = "opens nothing"
 
 
 class MarketPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +64,8 @@ class Member:
         self.look_at_s = now_s + policy.balance_every_s
         self.is_looked_at = False
         self.is_low = False
-        # The sites of what came to nothing, since something did not: unsolved tasks, and refused answers.
-        self.unsolved_at: set[str] = set()
-        self.refused_at: set[str] = set()
+        # The sites at which it failed since it last did not, by what it failed to do.
+        self.failed_at: dict[Duty, set[str]] = {duty: set() for duty in Duty}
 
     @property
     def name(self) -> str:
@@ -182,8 +188,8 @@ class Market:
         now_s, place = self._clock.monotonic(), (request.state.site, request.challenge.kind)
         self._by_provider.bought((member.name, *place), now_s)
         self._by_site.bought(place, now_s)
-        self._slumps.bought((member.name, "solves"), now_s)
-        self._slumps.bought((member.name, "is taken"), now_s)
+        for duty in Duty:
+            self._slumps.bought((member.name, duty), now_s)
 
     def rejected(self, member: Member, request: CaptchaRequest, reply: wire.Rejected) -> None:
         """Take note of a refusal to make a task."""
@@ -191,18 +197,23 @@ class Market:
         if reply.kind in _NONSENSE:
             # Repeating what a vendor calls nonsense gets accounts banned.
             self._refusal_noted(member, request.state.site, request.challenge.kind, well=False)
+            self._done(member, Duty.TAKE, request.state.site, request.challenge.kind, well=False)
+
+    def made(self, member: Member, request: CaptchaRequest) -> None:
+        """Take note that a task was made."""
+        self._done(member, Duty.TAKE, request.state.site, request.challenge.kind, well=True)
 
     def ended(self, member: Member, request: CaptchaRequest, harvest: Harvest, *, resumed: bool) -> None:
         """Take note of how a task ended."""
         result, kind, site = harvest.result, request.challenge.kind, request.state.site
+        solved = isinstance(result, wire.Ready)
         if isinstance(result, wire.Failed):
             self._judge_error(member, result.code, result.kind)
+            if self.is_of_the_page(member, request, result.kind):
+                return
             if result.kind in _NONSENSE:
                 self._refusal_noted(member, site, kind, well=False)
-            if result.kind not in _PROVIDERS_OWN:
-                return
-        solved = isinstance(result, wire.Ready)
-        self._streak_noted(member, "solves", member.unsolved_at, site, kind, well=solved)
+        self._done(member, Duty.SOLVE, site, kind, well=solved)
         if not resumed:
             now_s = self._clock.monotonic()
             member.measures.task_ended(kind, solved=solved, took_s=harvest.took_s, now_s=now_s)
@@ -211,7 +222,22 @@ class Market:
         """Take note of a site's verdict on an answer."""
         member.measures.judged(site, kind, accepted=accepted, now_s=self._clock.monotonic())
         self._refusal_noted(member, site, kind, well=accepted)
-        self._streak_noted(member, "is taken", member.refused_at, site, kind, well=accepted)
+        self._done(member, Duty.OPEN, site, kind, well=accepted)
+
+    def is_of_the_page(self, member: Member, request: CaptchaRequest, error: ErrorKind) -> bool:
+        """Say whether an error would be anybody's answer until the page is fetched again."""
+        row = member.provider.offer(request.challenge.kind)
+        proxied = row is not None and member.provider.profile.goes_through_proxy(row)
+        return is_of_the_page(
+            error,
+            one_use=request.challenge.lifetime_s is not None,
+            proxied=proxied and member.provider.proxy_of(request) is not None,
+        )
+
+    def has_other(self, member: Member, request: CaptchaRequest) -> bool:
+        """Say whether somebody else sells such solves, for a second opinion."""
+        kind = request.challenge.kind
+        return any(m is not member and m.provider.offer(kind) is not None for m in self.members.values())
 
     def is_refusing(self, member: Member, site: str, kind: ChallengeKind) -> bool:
         """Say whether a site has refused this provider's answers so often that they are not bought."""
@@ -257,9 +283,9 @@ class Market:
             return "cost_above_price"
         if member.standing.place(now_s) is not Place.IN:
             return member.standing.code
-        for what in ("solves", "is taken"):
-            if self._slumps.blocks((member.name, what), now_s):
-                return f"nothing of it {what}"
+        for duty in Duty:
+            if self._slumps.blocks((member.name, duty), now_s):
+                return duty.value
         return None
 
     def _judge_error(self, member: Member, code: str, kind: ErrorKind) -> None:
@@ -278,22 +304,21 @@ class Market:
         if opened is not None:
             self._emit(events.SiteRefusal(provider=member.name, site=site, kind=kind.value, refusing=opened))
 
-    def _streak_noted(
-        self, member: Member, what: str, sites: set[str], site: str, kind: ChallengeKind, *, well: bool
-    ) -> None:
-        """Count an ending: for the provider where it failed at several sites, else for the site."""
-        now_s = self._clock.monotonic()
+    def _done(self, member: Member, duty: Duty, site: str, kind: ChallengeKind, *, well: bool) -> None:
+        """Count an ending: for the provider where it failed at several sites in a row, else for the site."""
+        now_s, sites = self._clock.monotonic(), member.failed_at[duty]
         if well:
             sites.clear()
         elif len(sites) < _SEVERAL:
             sites.add(site)
         if well or len(sites) >= _SEVERAL:
-            opened = self._slumps.ended((member.name, what), now_s, well=well)
+            opened = self._slumps.ended((member.name, duty), now_s, well=well)
             if opened is not None:
-                self._emit(events.ProviderSlump(provider=member.name, what=what, slumped=opened))
-        if well and what == "solves":
-            return  # whether the site takes it is still to be seen
-        if well or len(sites) < _SEVERAL:
+                self._emit(events.ProviderSlump(provider=member.name, what=duty, slumped=opened))
+        # An order that was taken, or a task that was solved, says nothing of the site yet.
+        site_opened = well and duty is Duty.OPEN
+        site_failed = not well and len(sites) < _SEVERAL and duty is not Duty.TAKE
+        if site_opened or site_failed:
             opened = self._by_site.ended((site, kind), now_s, well=well)
             if opened is not None:
                 self._emit(events.SiteUnsolvable(site=site, kind=kind.value, unsolvable=opened))

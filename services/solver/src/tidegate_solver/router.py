@@ -70,8 +70,8 @@ def rank(candidates: Iterable[Candidate], route: Route) -> list[str]:
 
 # The share of the best one's chance below which a provider comes behind.
 _POOR = 0.5
-# Refusals that say nothing of what the next provider will say.
-_ONLY_HERE = frozenset({ErrorKind.FATAL, ErrorKind.UNKNOWN, ErrorKind.UNSUPPORTED})
+# Refusals that may be others in a moment.
+_PASSING = frozenset({ErrorKind.BUSY, ErrorKind.RETRY})
 
 
 class Next(StrEnum):
@@ -82,12 +82,19 @@ class Next(StrEnum):
     END = "end"
 
 
+def is_of_the_page(refused: ErrorKind, *, one_use: bool, proxied: bool) -> bool:
+    """Say whether any provider would refuse the request as this one did, until its page is fetched again.
+
+    A stale parameter is, where the challenge is good for one use; a bad proxy, where it is the fetcher's.
+    """
+    return (refused is ErrorKind.EXPIRED and one_use) or (refused is ErrorKind.PROXY and proxied)
+
+
 class Visit:
     """One request's way through the providers: who refused, and how many rounds it has left.
 
-    Who has no room or asks to try again is asked again in the next round; who is out of order, or does not
-    do this kind of thing, is not. What is wrong with the request itself ends the visit: the next provider
-    would only be bothered with it, or take money for it.
+    Who has no room or asks to try again is asked again in the next round; who says anything else is not: that
+    would be nonsense to it, and the next provider may well see it otherwise.
     """
 
     def __init__(self, retries: int) -> None:
@@ -100,20 +107,20 @@ class Visit:
         """Say whether a provider is not to be asked now."""
         return name in self._busy or name in self._gone
 
-    def next_after(self, refused: ErrorKind, *, others: bool) -> Next:
+    def next_after(self, refused: ErrorKind, *, others: bool, of_the_page: bool = False) -> Next:
         """Say what would follow a refusal of that class; ``others``: somebody else could be asked."""
-        soft = refused in (ErrorKind.BUSY, ErrorKind.RETRY)
-        if not soft and refused not in _ONLY_HERE:
+        if of_the_page:
             return Next.END
         if others:
             return Next.OTHER
-        return Next.AGAIN if self._rounds_left > 0 and (soft or self._busy) else Next.END
+        waits = refused in _PASSING or bool(self._busy)
+        return Next.AGAIN if waits and self._rounds_left > 0 else Next.END
 
-    def refused(self, name: str, refused: ErrorKind, *, others: bool) -> Next:
+    def refused(self, name: str, refused: ErrorKind, *, others: bool, of_the_page: bool = False) -> Next:
         """Take note of a refusal and say what follows."""
         self.tries += 1
-        following = self.next_after(refused, others=others)
-        if refused in (ErrorKind.BUSY, ErrorKind.RETRY):
+        following = self.next_after(refused, others=others, of_the_page=of_the_page)
+        if refused in _PASSING:
             self._busy.add(name)
         else:
             self._gone.add(name)
