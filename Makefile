@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BOOT := .cache/uv
 CLIENTS := .cache/clients
+PEERS := .cache/bench
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
@@ -43,6 +44,8 @@ lock: | $(filter $(BOOT)/bin/uv,$(UV)) ## Upgrade every dependency and write req
 	done
 	$(UV) pip compile --quiet --upgrade --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  requirements/clients.in -o requirements/clients.txt
+	$(UV) pip compile --quiet --upgrade --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  requirements/bench.in -o requirements/bench.txt
 
 .PHONY: check
 check: $(STAMP) ## Lint, format, types and import contracts
@@ -114,6 +117,17 @@ slots-model: $(STAMP) ## The same to its end, twelve days on, in simulated time
 .PHONY: fuzz
 fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
+
+# Scrapy, to compare with, has an environment of its own. BENCH= chooses rows, REPETITIONS= how often each is measured.
+$(PEERS)/.installed: requirements/bench.txt $(STAMP)
+	$(UV) venv --quiet --allow-existing --python 3.11 $(PEERS)
+	$(UV) pip sync --quiet --require-hashes --python $(PEERS)/bin/python requirements/bench.txt
+	touch $@
+
+.PHONY: bench
+bench: $(STAMP) $(PEERS)/.installed ## Measure against peers and limits, write docs/benchmarks.md (BENCH=runtime,fetcher,…)
+	PYTHONPATH=tests $(BIN)/python -m bench $(if $(BENCH),--rows $(BENCH)) \
+	  $(if $(REPETITIONS),--repetitions $(REPETITIONS))
 
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack

@@ -1,0 +1,95 @@
+"""``make bench``: measure the rows, compare with the last run, write the document and the figures.
+
+``PYTHONPATH=tests python -m bench [--rows runtime,fetcher] [--repetitions 3]``. The figures are kept in
+``docs/benchmarks.json``, and the next run says of each whether it became better or worse. Exit code 1 where a
+figure misses what it must.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+import psutil
+from bench import row_demo, row_fetcher, row_runtime, row_solver, row_storer
+from bench.report import Machine, Row, Run, compared, figures, merged, page
+from bench.rig import rig
+
+ROWS = {module.SPEC.name: module for module in (row_runtime, row_fetcher, row_storer, row_solver, row_demo)}
+_DOCS = Path(__file__).parents[2] / "docs"
+
+
+def say(line: str) -> None:
+    """Write a line at once."""
+    print(line, flush=True)  # noqa: T201 -- the program's output
+
+
+def machine() -> Machine:
+    """Describe this machine in words that fit any."""
+    return Machine(
+        cores=os.cpu_count() or 0,
+        memory_gib=round(psutil.virtual_memory().total / (1 << 30)),
+        python=platform.python_version(),
+        system=platform.system(),
+    )
+
+
+def read(path: Path) -> Run | None:
+    """Return the earlier run; None where there is none, or another form of it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Run)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+async def measured(names: list[str], repetitions: int, folder: Path) -> list[Row]:
+    """Measure rows by name, one after the other."""
+    rows = []
+    async with rig(folder, say) as ground:
+        for name in names:
+            module = ROWS[name]
+            found = []
+            for number in range(repetitions):
+                found.append(await module.measure(ground))
+                values = ", ".join(f"{key} {value:.4g}" for key, value in found[-1].items())
+                say(f"{name} {number + 1}/{repetitions}: {values}")
+            broker = "embedded" if name == "demo" else ground.broker
+            rows.append(Row(module.SPEC, broker, figures(module.SPEC, found)))
+    return rows
+
+
+def main() -> int:
+    """Measure, compare, write."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rows", default="", help=f"comma-separated, of {', '.join(ROWS)}; empty means all")
+    parser.add_argument("--repetitions", type=int, default=3, help="of each row; the median counts")
+    parser.add_argument("--docs", type=Path, default=_DOCS, help="where benchmarks.md and .json are written")
+    arguments = parser.parse_args()
+    names = [name for name in arguments.rows.split(",") if name] or list(ROWS)
+    if unknown := set(names) - set(ROWS):
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    try:
+        rows = asyncio.run(measured(names, arguments.repetitions, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    figures_file = arguments.docs / "benchmarks.json"
+    before = read(figures_file)
+    for line in compared(before, rows):
+        say(line)
+    run = merged(before, machine(), rows)
+    run = msgspec.structs.replace(run, rows={name: run.rows[name] for name in ROWS if name in run.rows})
+    figures_file.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    (arguments.docs / "benchmarks.md").write_text(page(run), encoding="utf-8")
+    return 1 if any(figure.verdict == "missed" for row in rows for figure in row.figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The fetcher's row: the whole service on pages from loopback, against Scrapy on the same pages."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bench.pageserver import address
+from bench.report import RowSpec, Spec
+from bench.rig import Ends, Rig, cpu_s, environment, put, resident_mb, run_module
+from tidegate.outcome import Outgoing
+from tidegate.topics import Topic
+
+PAGES = 10_000
+_PEERS = 4_000
+_WARM_UP = 1_000
+_SITES = 64
+_SCRAPY = Path(__file__).parents[2] / ".cache" / "bench" / "bin" / "python"
+SPEC = RowSpec(
+    name="fetcher",
+    title="the whole fetcher on pages of 29 KB",
+    how=f"{PAGES:,} URLs of {_SITES} sites on the intake topic; the service as it is run (its log to a file, "
+    "traces at 1 % sent by OTLP, detection, zstd, every page produced with all acknowledgements, offsets "
+    "committed); the web server is another process on loopback. CPU time of the service from an empty topic "
+    f"to the last page, after {_WARM_UP:,} pages of warm-up. Scrapy runs in an environment of its own, with "
+    "as many sites and requests at once, yields items and stores nothing.",
+    figures=(
+        Spec("fetcher", "µs/page", "lower", must=450.0, aim=300.0),
+        Spec("pages per CPU second, fetcher ÷ Scrapy", "", "higher", must=4.0, aim=6.0),
+        Spec("Scrapy", "µs/page", "lower"),
+        Spec("fetcher, by wall clock", "pages/s", "higher"),
+        Spec("fetcher, most memory", "MiB", "lower", must=300.0),
+    ),
+)
+
+
+@asynccontextmanager
+async def page_server() -> AsyncIterator[int]:
+    """Run the web server; yield its port."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bench.pageserver",
+        str(_SITES),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def jobs(port: int, first: int, count: int) -> Iterator[Outgoing]:
+    """Yield bare URLs, as anybody would submit them."""
+    for number in range(first, first + count):
+        site = f"{address(number % _SITES)}:{port}"
+        yield Outgoing(topic=Topic.URLS, site=site, value=f"http://{site}/p/{number}".encode())
+
+
+async def measure(rig: Rig) -> dict[str, float]:
+    """Fetch with both, one after the other."""
+    async with page_server() as port:
+        arguments = (str(port), str(_SITES), str(_PEERS))
+        log = rig.folder / "scrapy.log"
+        scrapy = float(await run_module("bench.scrapy_peer", *arguments, log=log, python=str(_SCRAPY)))
+        env = {
+            "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+            "TIDEGATE_TELEMETRY__OTLP_ENDPOINT": f"http://{address(0)}:{port}/v1/traces",
+        }
+        services = (("fetcher", 1),)
+        async with rig.stack(services=services, env=env, clickhouse_url="http://127.0.0.1:9") as stack:
+            fetcher = stack.process("fetcher").pid
+            prefix = stack.settings.kafka.prefix
+            async with Ends(stack.bootstrap, prefix + Topic.PAGES) as pages:
+                await put(stack.bootstrap, prefix, jobs(port, 0, _WARM_UP))
+                await pages.reach(_WARM_UP, 60)
+                loop = asyncio.get_running_loop()
+                before, began = cpu_s(fetcher), loop.time()
+                await put(stack.bootstrap, prefix, jobs(port, _WARM_UP, PAGES))
+                most = await pages.reach(_WARM_UP + PAGES, 120, lambda: resident_mb(fetcher))
+                took, seconds = cpu_s(fetcher) - before, loop.time() - began
+    own = took / PAGES * 1e6
+    return {
+        "fetcher": own,
+        "pages per CPU second, fetcher ÷ Scrapy": scrapy / own,
+        "Scrapy": scrapy,
+        "fetcher, by wall clock": PAGES / seconds,
+        "fetcher, most memory": most,
+    }

@@ -1,0 +1,178 @@
+"""The storer's row: pages from Kafka to ClickHouse, against inserting the same rows and nothing else."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import clickhouse_connect
+import msgspec
+from bench.corpus import page
+from bench.report import RowSpec, Spec
+from bench.rig import Rig, cpu_s, put, resident_mb
+from multidict import CIMultiDict
+from tidegate.clock import SystemClock
+from tidegate.outcome import Outgoing
+from tidegate.records import Inbound, Job, JobState, Origin, PageMeta, UrlJob, decoder
+from tidegate.topics import Topic
+from tidegate_cli.stack.stack import Stack
+from tidegate_fetcher.exchange import Response
+from tidegate_fetcher.pages import PageWriter
+from tidegate_storer.parsed import from_fields
+from tidegate_storer.parsers import PageInfo, parse_html
+from tidegate_storer.rows import Write, body_write, page_writes
+from tidegate_storer.tables import BODIES, OUTCOMES, PAGES
+from yarl import URL
+
+SPEC = RowSpec(
+    name="storer",
+    title="pages of 29 KB into ClickHouse's engine (chdb on disk, behind HTTP)",
+    how="The storer, its parsing on (two worker processes, the default parser), reads pages from Kafka and "
+    "writes `bodies`, `pages_log` and `outcomes`; counted from its first batch to its last full one. The "
+    "peer inserts the same rows into the same tables of another database of the same engine with "
+    "clickhouse-connect: columns built beforehand, 1,000 rows an insert, one insert after the other. Both by "
+    "wall clock.",
+    figures=(
+        Spec("storer ÷ raw insert", "", "higher", must=0.5, aim=0.8),
+        Spec("storer", "pages/s", "higher"),
+        Spec("raw columnar insert", "rows/s", "higher"),
+        Spec("storer, CPU with its parsers", "µs/page", "lower"),
+        Spec("ClickHouse, CPU for the storer", "µs/page", "lower"),
+        Spec("ClickHouse, CPU for the raw insert", "µs/page", "lower"),
+        Spec("storer, most memory with its parsers", "MiB", "lower", must=300.0),
+    ),
+)
+COUNT = 12_000
+_SITES = 64
+_BATCH = 1_000
+_META = decoder(PageMeta)
+
+
+def pages() -> Iterator[Outgoing]:
+    """Yield pages as the fetcher writes them, all different."""
+    writer = PageWriter(1)
+    now = SystemClock().wall_ms()
+    for number in range(COUNT):
+        site = f"shop-{number % _SITES}.example"
+        url = f"https://{site}/p/{number}"
+        state = JobState(
+            run="bench",
+            id=f"{number:07d}",
+            site=site,
+            origin=Origin(topic=Topic.URLS, partition=0, offset=number, timestamp_ms=now),
+            accepted_at_ms=now,
+        )
+        response = Response(
+            url=URL(url),
+            status=200,
+            headers=CIMultiDict({"Content-Type": "text/html; charset=utf-8", "Server": "bench"}),
+            body=page(number),
+            jar=(),
+            redirects=0,
+            elapsed_ms=20,
+            wire_bytes=29_000,
+        )
+        job = Job(url.encode(), state)
+        yield writer.page(job, UrlJob(url=url), response, URL(url), fetched_at_ms=now)
+
+
+def rows(records: list[Outgoing]) -> Iterator[tuple[Write, ...]]:
+    """Yield the rows that the storer makes of the records."""
+    for number, record in enumerate(records):
+        headers = dict(record.headers)
+        meta = _META.decode(headers["tidegate-page"])
+        state = msgspec.json.decode(headers["tidegate-job"], type=JobState)
+        inbound = Inbound(
+            topic=Topic.PAGES,
+            partition=number % 12,
+            offset=number,
+            timestamp_ms=state.accepted_at_ms,
+            key=None,
+            value=b"",
+            headers=headers,
+        )
+        body = page(number)
+        info = PageInfo(url=meta.final_url, content_type=meta.content_type, charset=meta.charset)
+        parsed = from_fields(parse_html(body, info))
+        yield (body_write(state, meta, body), *page_writes(inbound, state, meta, parsed))
+
+
+def insert_raw(stack: Stack, records: list[Outgoing]) -> float:
+    """Insert the rows by the client alone, in a database of its own; return seconds."""
+    settings = stack.settings.clickhouse
+    client = clickhouse_connect.get_client(dsn=stack.clickhouse_url, username=settings.user)
+    client.command("CREATE DATABASE raw")
+    tables = (BODIES, PAGES, OUTCOMES)
+    for table in tables:
+        client.command(f"CREATE TABLE raw.{table.name} AS {settings.database}.{table.name}")
+    inserts = []
+    batch: list[tuple[Write, ...]] = []
+    for writes in rows(records):
+        batch.append(writes)
+        if len(batch) == _BATCH:
+            for index, table in enumerate(tables):
+                inserts.append((table, list(zip(*(each[index].row for each in batch), strict=True))))
+            batch = []
+    clock = SystemClock()
+    began = clock.monotonic()
+    for table, columns in inserts:
+        client.insert(
+            table.name,
+            columns,
+            database="raw",
+            column_names=table.names,
+            column_type_names=table.types,
+            column_oriented=True,
+        )
+    took = clock.monotonic() - began
+    client.command("DROP DATABASE raw SYNC")
+    client.close()
+    return took
+
+
+def stored(log: Path) -> list[tuple[float, int]]:
+    """Return the moment and the number of pages of each batch that the storer wrote."""
+    batches = []
+    for line in log.read_text().splitlines():
+        if line.startswith("{") and '"batch_stored"' in line:
+            event = json.loads(line)
+            batches.append((datetime.fromisoformat(event["timestamp"]).timestamp(), event["records"]))
+    return batches
+
+
+async def measure(rig: Rig) -> dict[str, float]:
+    """Store once, insert once."""
+    records = await asyncio.to_thread(lambda: list(pages()))
+    env = {"TIDEGATE_TELEMETRY__LOG_LEVEL": "debug"}
+    async with rig.stack(services=(("storer", 1),), env=env) as stack:
+        engine = stack.process("clickhouse").pid
+        await stack.stop("storer")
+        await put(stack.bootstrap, stack.settings.kafka.prefix, records)
+        before = cpu_s(engine)
+        await stack.restart("storer")
+        storer = stack.process("storer")
+        most = 0.0
+        async with asyncio.timeout(120):
+            while sum(count for _, count in stored(storer.log_path)) < COUNT:
+                most = max(most, resident_mb(storer.pid))
+                await asyncio.sleep(0.1)  # noqa: TID251 -- real processes, real time
+        own, of_engine = cpu_s(storer.pid), cpu_s(engine) - before
+        batches = stored(storer.log_path)
+        await stack.stop("storer")
+        before = cpu_s(engine)
+        raw_s = await asyncio.to_thread(insert_raw, stack, records)
+        raw_cpu = cpu_s(engine) - before
+    # The last batch waited for its age, not for its pages.
+    full = batches[:-1]
+    rate = sum(count for _, count in full[1:]) / (full[-1][0] - full[0][0])
+    raw = COUNT // _BATCH * _BATCH / raw_s
+    return {
+        "storer ÷ raw insert": rate / raw,
+        "storer": rate,
+        "raw columnar insert": raw,
+        "storer, CPU with its parsers": own / COUNT * 1e6,
+        "ClickHouse, CPU for the storer": of_engine / COUNT * 1e6,
+        "ClickHouse, CPU for the raw insert": raw_cpu / COUNT * 1e6,
+        "storer, most memory with its parsers": most,
+    }
