@@ -19,6 +19,7 @@ from tidegate.records import (
     job_headers,
     job_state,
 )
+from tidegate.settings import RetrySettings
 from tidegate.topics import DELAYS, MAX_RECORD_BYTES, Topic
 
 NOW = 1_700_000_000_000
@@ -42,7 +43,6 @@ def failed(error_class: ErrorClass, **changes: object) -> Retry:
 @pytest.mark.parametrize(
     ("error_class", "allowed"),
     [
-        (ErrorClass.CHALLENGE, 3),
         (ErrorClass.SOLVE_FAILED, 2),
         (ErrorClass.RATE_LIMITED, 3),
         (ErrorClass.BLOCKED, 2),
@@ -50,11 +50,12 @@ def failed(error_class: ErrorClass, **changes: object) -> Retry:
         (ErrorClass.NETWORK, 3),
         (ErrorClass.PARSE_ERROR, 0),
         (ErrorClass.REFUSED, 0),
+        (ErrorClass.INTERNAL, 3),
     ],
 )
 def test_each_class_has_its_own_cap(error_class: ErrorClass, allowed: int) -> None:
     """Retries after the first try, as the table says."""
-    policy = retries.RetryPolicy()
+    policy = retries.DEFAULTS
     for used in range(allowed + 1):
         state = msgspec.structs.replace(STATE, attempts={str(error_class): used} if used else {})
         decision = retries.decide(policy, state, failed(error_class))
@@ -64,7 +65,7 @@ def test_each_class_has_its_own_cap(error_class: ErrorClass, allowed: int) -> No
 def test_a_cap_over_all_classes_bounds_the_sum() -> None:
     """Twelve in all, whatever the mixture."""
     state = msgspec.structs.replace(STATE, attempts={"network": 2, "blocked": 1, "challenge": 9})
-    decision = retries.decide(retries.RetryPolicy(), state, failed(ErrorClass.NETWORK))
+    decision = retries.decide(retries.DEFAULTS, state, failed(ErrorClass.NETWORK))
     assert isinstance(decision, retries.Exhausted)
 
 
@@ -73,10 +74,10 @@ def test_a_job_lowers_or_raises_the_caps(own: int, tries: int) -> None:
     """max_retries of the job itself decides."""
     state = msgspec.structs.replace(STATE, attempts={"server_error": tries})
     retry = failed(ErrorClass.SERVER_ERROR, max_retries=own)
-    assert isinstance(retries.decide(retries.RetryPolicy(), state, retry), retries.Exhausted)
+    assert isinstance(retries.decide(retries.DEFAULTS, state, retry), retries.Exhausted)
     if own:
         fewer = msgspec.structs.replace(STATE, attempts={"server_error": tries - 1})
-        assert isinstance(retries.decide(retries.RetryPolicy(), fewer, retry), retries.Again)
+        assert isinstance(retries.decide(retries.DEFAULTS, fewer, retry), retries.Again)
 
 
 def test_server_errors_back_off_exponentially() -> None:
@@ -84,15 +85,63 @@ def test_server_errors_back_off_exponentially() -> None:
     waits = []
     for used in range(3):
         state = msgspec.structs.replace(STATE, attempts={"server_error": used})
-        decision = retries.decide(retries.RetryPolicy(), state, failed(ErrorClass.SERVER_ERROR))
+        decision = retries.decide(retries.DEFAULTS, state, failed(ErrorClass.SERVER_ERROR))
         assert isinstance(decision, retries.Again)
         waits.append(decision.wait_s)
     assert waits == [2.0, 4.0, 8.0]
 
 
+def waits_of(policy: retries.RetryPolicy, error_class: ErrorClass, tries: int) -> list[float | None]:
+    """The waits before each retry of a job that keeps failing; None where it is given up."""
+    waits: list[float | None] = []
+    for used in range(tries):
+        state = msgspec.structs.replace(STATE, attempts={str(error_class): used})
+        decision = retries.decide(policy, state, failed(error_class))
+        waits.append(decision.wait_s if isinstance(decision, retries.Again) else None)
+    return waits
+
+
+def test_a_site_that_answers_nobody_is_asked_at_once_and_then_at_growing_distances() -> None:
+    """Another proxy may get through at once; an outage of seconds must not use up every try."""
+    assert waits_of(retries.DEFAULTS, ErrorClass.NETWORK, 4) == [0.0, 2.0, 8.0, None]
+
+
+def test_the_table_is_the_settings() -> None:
+    """Counts, first waits and the longest back-off are the operator's."""
+    settings = RetrySettings(
+        network=6,
+        network_base_s=5,
+        server_error=0,
+        rate_limited=4,
+        rate_limited_base_s=7,
+        longest_backoff_s=60,
+    )
+    policy = retries.policy_of(settings)
+    assert waits_of(policy, ErrorClass.NETWORK, 7) == [0.0, 5.0, 20.0, 60.0, 60.0, 60.0, None]
+    assert waits_of(policy, ErrorClass.SERVER_ERROR, 1) == [None]
+    assert waits_of(policy, ErrorClass.RATE_LIMITED, 5) == [7.0, 14.0, 28.0, 56.0, None]
+
+
+def test_what_fails_together_comes_back_spread_over_a_second() -> None:
+    """U(0, 1 s) on top of every back-off, in a delay class or between two (T2)."""
+    policy = msgspec.structs.replace(
+        PLAN, retries=retries.policy_of(RetrySettings(server_error_base_s=5, server_error=1))
+    )
+    due = []
+    for number in range(50):
+        job = Job(JOB.original, msgspec.structs.replace(STATE, id=f"job {number}"))
+        (record,) = settle(job, failed(ErrorClass.SERVER_ERROR), policy, NOW).outgoing
+        state = job_state(dict(record.headers))
+        assert state is not None
+        assert state.due_at_ms is not None
+        due.append(state.due_at_ms - NOW)
+    assert 5_000 <= min(due) < 5_200
+    assert 5_800 < max(due) < 6_000
+
+
 def test_retry_after_is_honoured_up_to_a_day() -> None:
     """The site's own wait, and a dead letter beyond the longest one."""
-    policy = retries.RetryPolicy()
+    policy = retries.DEFAULTS
     waits = retries.decide(policy, STATE, failed(ErrorClass.RATE_LIMITED, after_s=1800.0))
     assert waits == retries.Again(1800.0)
     never = retries.decide(policy, STATE, failed(ErrorClass.RATE_LIMITED, after_s=90_000.0))
@@ -133,11 +182,12 @@ def test_a_retry_keeps_identity_site_and_lane() -> None:
     settlement = settle(JOB, failed(ErrorClass.SERVER_ERROR), PLAN, NOW)
     (record,) = settlement.outgoing
     state = job_state(dict(record.headers))
-    assert state == msgspec.structs.replace(STATE, attempts={"server_error": 1}, hop=1, due_at_ms=NOW + 2000)
+    due = NOW + 2000 + delays.jitter_ms(STATE.id)
+    assert state == msgspec.structs.replace(STATE, attempts={"server_error": 1}, hop=1, due_at_ms=due)
     assert (record.site, record.value) == ("example.com", JOB.original)
 
 
-def test_a_network_retry_returns_to_its_own_lane() -> None:
+def test_a_first_network_retry_returns_to_its_own_lane() -> None:
     """At once, to the tail."""
     (record,) = settle(JOB, failed(ErrorClass.NETWORK), PLAN, NOW).outgoing
     assert record.topic == Topic.URLS_HIGH

@@ -22,6 +22,7 @@ from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.plan import Plan
+from tidegate.consume.retries import policy_of
 from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
 from tidegate.errors import BrokerError, ConfigurationError, TidegateError, cause_of
@@ -144,7 +145,7 @@ def main(
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry: Telemetry) -> None:
     emit = telemetry.emit
     mend_connections()
-    plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix)
+    plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix, retries=policy_of(settings.retries))
     clock = SystemClock()
     broker_clock = BrokerClock(clock)
     stop = asyncio.Event()

@@ -23,7 +23,7 @@ from pydantic import (
 from tidegate.errors import ConfigurationError
 
 PREFIX = "TIDEGATE_"
-SECTIONS = ("kafka", "clickhouse", "telemetry", "health", "runtime", "fetcher", "solver", "storer")
+SECTIONS = ("kafka", "clickhouse", "telemetry", "health", "runtime", "retries", "fetcher", "solver", "storer")
 
 S = TypeVar("S", bound="Settings")
 
@@ -171,8 +171,8 @@ class RuntimeSettings(Section):
         2,
         ge=2,
         le=100,
-        description="Crashes with one record in hand and nothing else in the process after which it becomes a "
-        "dead letter, `crashed_the_service`. One of them may be a kill from outside.",
+        description="Crashes with one record in hand and nothing else in the process after which it becomes "
+        "a dead letter, `crashed_the_service`. One of them may be a kill from outside.",
     )
     own_faults: int = Field(
         50,
@@ -194,6 +194,57 @@ class RuntimeSettings(Section):
     fetch_bytes: int = Field(512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most.")
 
 
+class RetrySettings(Section):
+    """How often a job is tried again, by what went wrong: retries after the first try, and their waits.
+
+    Rounds of challenges are TIDEGATE_FETCHER__MAX_SOLVES_PER_JOB. A job's `max_retries` replaces the number
+    of its class. Each wait has up to a second on top, by the job's id.
+    """
+
+    network: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="After no answer: time-outs, resets, DNS, TLS, proxies. The first retry is at once, by "
+        "another proxy; the next ones wait network_base_s times 1, 4, 16, … seconds.",
+    )
+    network_base_s: float = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="Seconds before the second retry of that kind. 2 and 8 s outlast a restart of a site.",
+    )
+    server_error: int = Field(3, ge=0, le=100, description="After 5xx: server_error_base_s times 1, 2, 4, …")
+    server_error_base_s: float = Field(2.0, ge=0, le=3600, description="Seconds before the first of those.")
+    rate_limited: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="After 429: the site's Retry-After, or rate_limited_base_s times 1, 2, 4, …",
+    )
+    rate_limited_base_s: float = Field(
+        4.0, ge=0, le=3600, description="Seconds before the first of those, where the site names none."
+    )
+    blocked: int = Field(2, ge=0, le=100, description="After 403 or a block no solver opens: 2 s, 4 s, …")
+    solve_failed: int = Field(
+        2, ge=0, le=100, description="After a solve that brought nothing, as a fresh fetch: 2 s, 4 s, …"
+    )
+    internal: int = Field(3, ge=0, le=100, description="After what no handler foresaw: 2 s, 4 s, …")
+    total: int = Field(12, ge=0, le=1000, description="Tries of a job over all classes, after the first.")
+    longest_backoff_s: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that back-off grows to at most; Retry-After may be longer.",
+    )
+    longest_wait_s: float = Field(
+        86_400.0,
+        ge=0,
+        le=1_123_200,
+        description="Seconds of a Retry-After that are still waited; beyond it the job is a dead letter.",
+    )
+
+
 class Settings(BaseModel):
     """What every service reads; a service adds its own section."""
 
@@ -204,6 +255,7 @@ class Settings(BaseModel):
     telemetry: TelemetrySettings = TelemetrySettings()
     health: HealthSettings = HealthSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    retries: RetrySettings = RetrySettings()
 
 
 def load(kind: type[S], environment: Mapping[str, str] | None = None) -> S:

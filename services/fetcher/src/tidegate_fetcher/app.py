@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tidegate.consume.plan import Plan
+from tidegate.consume.retries import policy_of
 from tidegate.consume.service import Service
 from tidegate.errors import ConfigurationError
 from tidegate.process import Context
@@ -91,7 +92,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 policy,
                 max_solves=settings.max_solves_per_job,
                 lifetime_s=settings.captcha_lifetime_s,
-                retries=PLAN.retries,
+                retries=policy_of(context.settings.retries),
                 spending=spending,
             ),
             writer=PageWriter(settings.zstd_level),

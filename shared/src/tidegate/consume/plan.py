@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from tidegate.consume.retries import RetryPolicy
+from tidegate.consume.retries import DEFAULTS, RetryPolicy
 from tidegate.topics import Topic
 
 
@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reserved: tuple[Topic, ...] = ()
     delays: tuple[Topic, ...] = ()
     held: tuple[Topic, ...] = ()
-    retries: RetryPolicy = RetryPolicy()
+    retries: RetryPolicy = DEFAULTS
     window: int = 128
     reserved_slots: int = 16
     deadline_s: float | None = 120.0

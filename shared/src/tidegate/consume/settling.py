@@ -67,7 +67,7 @@ def _retry(job: Job, retry: Retry, plan: Plan, now_ms: int) -> Settlement:
         return _dead(job, dead, plan, now_ms)
     attempts = {**state.attempts, retry.error_class: state.attempts.get(retry.error_class, 0) + 1}
     changed = msgspec.structs.replace(
-        state, attempts=attempts, hop=state.hop + 1, due_at_ms=_due(now_ms, decision.wait_s)
+        state, attempts=attempts, hop=state.hop + 1, due_at_ms=_retry_due(state, now_ms, decision.wait_s)
     )
     event = events.JobRetried(
         run=state.run,
@@ -120,6 +120,12 @@ def _again(job: Job, state: JobState, wait_s: float) -> Outgoing:
     if wait_s > 0:
         return delayed(job.original, state, wait_s)
     return Outgoing(topic=LANES[state.lane], site=state.site, value=job.original, headers=job_headers(state))
+
+
+def _retry_due(state: JobState, now_ms: int, wait_s: float) -> int | None:
+    """Return when a failed job is due, with a jitter, also where its wait ends between two delay classes."""
+    due_ms = _due(now_ms, wait_s)
+    return None if due_ms is None else due_ms + delays.jitter_ms(state.id)
 
 
 def _due(now_ms: int, wait_s: float) -> int | None:
