@@ -281,6 +281,8 @@ _ROWS = (
             "/reportIncorrectImageCaptcha": "bad",
         },
         charges_failures=True,
+        # No interval is documented; its own client polls every second.
+        least_interval_s=1.0,
         window_s=60.0,
         window_from=Window.READY,
         # "Nonsense" repeats of one error: 20 in a row is assumed.
