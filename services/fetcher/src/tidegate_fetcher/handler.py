@@ -99,7 +99,9 @@ class Fetcher:
             outcome, response = await self._fetch(work, task)
         else:
             outcome, response = await self._resume(work, task)
-        self._tell(work, _name(outcome), response)
+        # Of who has to wait the runtime tells; a flood of them would be a flood of lines.
+        if not isinstance(outcome, Defer):
+            self._tell(work, _name(outcome), response)
         if isinstance(task, ResumeTask):
             return with_verdict(outcome, response, task.solution, work.record)
         return outcome
@@ -338,7 +340,7 @@ def _asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
     return _elsewhere(task, answer) or task.job.method.upper() != "GET"
 
 
-def _name(outcome: Outcome) -> str:
+def _name(outcome: Done | Retry | Dead) -> str:
     match outcome:
         case Done(outgoing=(Outgoing(topic=Topic.PAGES),)):
             return "page"
@@ -346,8 +348,6 @@ def _name(outcome: Outcome) -> str:
             return "held"
         case Done():
             return "challenge"
-        case Defer():
-            return "deferred"
         case Retry():
             return outcome.error_class
         case Dead():
