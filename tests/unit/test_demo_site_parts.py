@@ -6,8 +6,16 @@ from random import Random
 import pytest
 from tidegate.records import ChallengeKind
 from tidegate_cli.demo_site import extras
-from tidegate_cli.demo_site.catalog import Catalog
-from tidegate_cli.demo_site.challenges import LAYOUTS, ChallengePages, sitekeys
+from tidegate_cli.demo_site.catalog import COMMON, UNLISTED, Catalog
+from tidegate_cli.demo_site.challenges import (
+    CLEARANCES,
+    LAYOUTS,
+    ChallengePages,
+    challenge_of,
+    sitekeys,
+    token_of,
+)
+from tidegate_cli.demo_site.clearances import Clearances
 from tidegate_cli.demo_site.documents import modules
 from tidegate_cli.demo_site.gate import Gate, Issued
 from tidegate_cli.demo_site.render import Renderer
@@ -29,7 +37,7 @@ class TestCatalog:
         """At least three pages of each kind, the kinds even, the share as asked for."""
         catalog = Catalog(MODULES, pages, share, seed=1)
         kinds = Counter(page.protection.kind for page in catalog.pages.values() if page.protection)
-        assert set(kinds) == set(LAYOUTS)
+        assert set(kinds) == set(COMMON)
         assert min(kinds.values()) >= 3
         assert max(kinds.values()) - min(kinds.values()) <= 1
         assert kinds.total() == max(9, round(pages * share))
@@ -43,6 +51,16 @@ class TestCatalog:
             if page.protection
         }
         assert len(ways) == 12
+
+    def test_a_few_pages_are_behind_each_further_kind(self) -> None:
+        """Each with a body of its own; those that need a proxy are there and not listed."""
+        catalog = Catalog(MODULES, 400, 0.1, seed=1, guarded=2)
+        kinds = Counter(page.protection.kind for page in catalog.guarded if page.protection)
+        assert set(kinds) == {*LAYOUTS, *CLEARANCES} - set(COMMON)
+        assert set(kinds.values()) == {2}
+        assert set(UNLISTED) < set(kinds)
+        assert len({page.body(b"x") for page in catalog.guarded}) == len(catalog.guarded)
+        assert all(catalog.find(page.path) == page for page in catalog.guarded)
 
     def test_the_seed_decides(self) -> None:
         """The same seed protects the same pages, another one others."""
@@ -130,7 +148,7 @@ class TestGate:
 
 
 class TestChallenges:
-    @pytest.mark.parametrize("kind", list(LAYOUTS))
+    @pytest.mark.parametrize("kind", [*LAYOUTS, *CLEARANCES])
     def test_a_challenge_is_small_and_names_its_widget(self, kind: ChallengeKind) -> None:
         """Under 10 kB, the vendor's script and element, the site key, the nonce; values are escaped."""
         page = ChallengePages(KEYS).render(
@@ -142,10 +160,52 @@ class TestChallenges:
             ChallengeKind.RECAPTCHA_V2: ("www.google.com/recaptcha/api.js", "g-recaptcha"),
             ChallengeKind.HCAPTCHA: ("js.hcaptcha.com/1/api.js", "h-captcha"),
             ChallengeKind.TURNSTILE: ("challenges.cloudflare.com/turnstile/v0/api.js", "cf-turnstile"),
+            ChallengeKind.RECAPTCHA_V2_ENTERPRISE: ("recaptcha/enterprise.js", "g-recaptcha"),
+            ChallengeKind.RECAPTCHA_V3: ("recaptcha/api.js?render=", "grecaptcha.execute"),
+            ChallengeKind.RECAPTCHA_V3_ENTERPRISE: (
+                "recaptcha/enterprise.js?render=",
+                "grecaptcha.enterprise.execute",
+            ),
+            ChallengeKind.GEETEST_V3: ("initGeetest(", challenge_of("nonce")),
+            ChallengeKind.GEETEST_V4: ("gt4.js", "initGeetest4("),
+            ChallengeKind.FUNCAPTCHA: ("client-api.arkoselabs.com/v2/", "fc-token"),
+            ChallengeKind.AWS_WAF: ("gokuProps", "captcha.awswaf.com"),
+            ChallengeKind.CLOUDFLARE_CHALLENGE: ("_cf_chl_opt", "orchestrate/chl_page"),
+            ChallengeKind.DATADOME: ("var dd=", "geo.captcha-delivery.com"),
         }[kind]
         assert all(mark in text for mark in (*marks, KEYS[kind], "nonce"))
-        assert "a&quot;&lt;b&gt;&amp;c" in text
+        assert kind in CLEARANCES or "a&quot;&lt;b&gt;&amp;c" in text
         assert "$" not in text
+
+    def test_an_answer_of_several_parts_counts_as_a_whole(self) -> None:
+        """GeeTest's parts belong to the challenge on the page and to each other."""
+        v3 = {
+            "n": "ab12",
+            "geetest_challenge": challenge_of("ab12"),
+            "geetest_validate": "v",
+            "geetest_seccode": "v|jordan",
+        }
+        assert token_of(ChallengeKind.GEETEST_V3, v3) == "v"
+        for name in ("n", "geetest_challenge", "geetest_seccode"):
+            assert token_of(ChallengeKind.GEETEST_V3, {**v3, name: "other"}) == ""
+        v4 = dict.fromkeys(("captcha_id", "lot_number", "gen_time", "captcha_output", "pass_token"), "p")
+        assert token_of(ChallengeKind.GEETEST_V4, v4) == "p"
+        assert token_of(ChallengeKind.GEETEST_V4, {**v4, "gen_time": ""}) == ""
+
+
+class TestClearances:
+    def test_a_clearance_is_bound_to_address_agent_and_time(self) -> None:
+        """Nobody else's, not from elsewhere, not for ever."""
+        book = Clearances(limit=1)
+        book.clear("c", address="a", agent="b", until=10.0)
+        assert book.knows("c")
+        assert book.admits("c", address="a", agent="b", now=9.0)
+        assert not book.admits("c", address="x", agent="b", now=9.0)
+        assert not book.admits("c", address="a", agent="x", now=9.0)
+        assert not book.admits("c", address="a", agent="b", now=10.0)
+        assert not book.admits("d", address="a", agent="b", now=9.0)
+        book.clear("d", address="a", agent="b", until=10.0)
+        assert not book.knows("c")
 
 
 class TestExtras:

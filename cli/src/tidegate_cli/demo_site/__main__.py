@@ -21,6 +21,7 @@ from tidegate_cli.listener import Listener, run
 
 _MOST_PAGES = 1_000_000
 _RENDERED_PAGES = 400
+_MOST_GUARDED = 1_000
 
 
 def _arguments() -> argparse.Namespace:
@@ -39,6 +40,12 @@ def _arguments() -> argparse.Namespace:
         "--grace", type=int, default=0, help="further protected pages a verified session may view"
     )
     parser.add_argument(
+        "--guarded", type=int, default=0, help="pages behind each kind of challenge beside the common three"
+    )
+    parser.add_argument(
+        "--clearance-s", type=float, help="seconds for which a clearance lasts; each kind's own by default"
+    )
+    parser.add_argument(
         "--delay-ms", type=float, default=0.0, help="wait before each answer, in milliseconds"
     )
     parser.add_argument("--cache", type=Path, default=None, help="folder for rendered pages")
@@ -48,6 +55,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.pages is not None and not 1 <= arguments.pages <= _MOST_PAGES:
         parser.error(f"--pages must be 1 to {_MOST_PAGES}")
+    if not 0 <= arguments.guarded <= _MOST_GUARDED:
+        parser.error(f"--guarded must be 0 to {_MOST_GUARDED}")
     if not 0 <= arguments.protected <= 1:
         parser.error("--protected must be 0 to 1")
     return arguments
@@ -67,13 +76,14 @@ async def _serve(arguments: argparse.Namespace) -> None:
     listener = Listener(arguments.host, arguments.port, clock)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         site = Site(
-            catalog=Catalog(names, pages, arguments.protected, arguments.seed),
+            catalog=Catalog(names, pages, arguments.protected, arguments.seed, arguments.guarded),
             extras=extras.build(names, keys),
             documents=documents,
             # Nonces and sessions come from the system's chance: two runs must not accept each other's.
             gate=Gate(seeded_random(), grace=arguments.grace),
             challenges=ChallengePages(keys),
             verifier=Verifier(session, arguments.simulator, keys),
+            clearance_s=arguments.clearance_s,
             clock=clock,
             delay_s=arguments.delay_ms / 1000,
         )

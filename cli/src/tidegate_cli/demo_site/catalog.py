@@ -12,8 +12,12 @@ from urllib.parse import quote
 import msgspec
 from tidegate.records import ChallengeKind
 
-from tidegate_cli.demo_site.challenges import LAYOUTS
+from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS
 
+# Documents are behind these; a few pages of their own are behind each of the others.
+COMMON = (ChallengeKind.RECAPTCHA_V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE)
+# Solved only through the proxy of whom they shall clear, and a demo has none: not among the site's URLs.
+UNLISTED = (ChallengeKind.CLOUDFLARE_CHALLENGE, ChallengeKind.DATADOME)
 _LEAST_OF_EACH_KIND = 3
 
 
@@ -45,8 +49,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 class Catalog:
     """All document pages, in the order in which they are listed."""
 
-    def __init__(self, modules: tuple[str, ...], pages: int, share: float, seed: int) -> None:
+    def __init__(
+        self, modules: tuple[str, ...], pages: int, share: float, seed: int, guarded: int = 0
+    ) -> None:
+        """``guarded`` is how many pages there are behind each kind that is none of the common ones."""
         protections = _protections(pages, share, seed)
+        self._guarded = {page.path: page for page in _guarded(modules, guarded)}
         self._pages = {page.path: page for page in _pages(modules, pages, protections)}
         # Pages link to each other: a module that is not listed is there all the same.
         self._unlisted = {
@@ -57,12 +65,17 @@ class Catalog:
 
     @property
     def pages(self) -> Mapping[str, Page]:
-        """The listed pages by path, in order."""
+        """The listed documents by path, in order."""
         return MappingProxyType(self._pages)
+
+    @property
+    def guarded(self) -> tuple[Page, ...]:
+        """The pages behind kinds that are none of the common ones."""
+        return tuple(self._guarded.values())
 
     def find(self, path: str) -> Page | None:
         """Return the page at a path with its query, listed or not."""
-        return self._pages.get(path) or self._unlisted.get(path)
+        return self._pages.get(path) or self._guarded.get(path) or self._unlisted.get(path)
 
 
 def _path(module: str, copy: int) -> str:
@@ -81,8 +94,29 @@ def _pages(modules: tuple[str, ...], count: int, protections: dict[int, Protecti
     return pages
 
 
+def _guarded(modules: tuple[str, ...], count: int) -> list[Page]:
+    """Return the guarded pages; by turns a kind says that it blocks and that all is well."""
+    pages: list[Page] = []
+    for kind in (*LAYOUTS, *CLEARANCES):
+        if kind in COMMON:
+            continue
+        statuses = tuple(CLEARANCES[kind].headers) if kind in CLEARANCES else (403, 200)
+        for number in range(1, count + 1):
+            protection = Protection(
+                kind=kind,
+                status=statuses[(number - 1) % len(statuses)],
+                redirects=kind in LAYOUTS and number % 3 == 0,
+            )
+            path = f"/guarded/{kind}/{number}.html"
+            module = modules[len(pages) % len(modules)]
+            # Numbered beyond all copies of a module, so that no two pages have one body.
+            copy = 1_000_001 + len(pages)
+            pages.append(Page(path=path, module=module, copy=copy, protection=protection))
+    return pages
+
+
 def _protections(pages: int, share: float, seed: int) -> dict[int, Protection]:
-    kinds = tuple(LAYOUTS)
+    kinds = COMMON
     count = round(pages * share)
     if share > 0:
         count = min(pages, max(count, _LEAST_OF_EACH_KIND * len(kinds)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from tidegate.records import body_hash
 
-from tidegate_cli.demo_site.catalog import Catalog, Page
+from tidegate_cli.demo_site.catalog import UNLISTED, Catalog, Page
 from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import Extra
 
@@ -26,9 +26,10 @@ class Inventory:
         self._served.add(path)
 
     def urls(self, base: str) -> str:
-        """Return the absolute URLs of all listed pages, one a line: extras first, documents in order."""
+        """Return the absolute URLs of all listed pages, one a line: extras, guarded pages, documents."""
         extras = [extra.path for extra in self._extras.values() if extra.listed]
-        return "".join(f"{base}{path}\n" for path in [*extras, *self._catalog.pages])
+        guarded = [page.path for page in self._catalog.guarded if _listed(page)]
+        return "".join(f"{base}{path}\n" for path in [*extras, *guarded, *self._catalog.pages])
 
     def manifest(self) -> dict[str, Any]:
         """Return every page with what is true of it; hashes are None until it was served.
@@ -37,14 +38,14 @@ class Inventory:
         a redirect are its target's. ``status`` is the one that a page ends with.
         """
         pages = [self._extra(extra) for extra in self._extras.values()]
-        pages += [self._page(page) for page in self._catalog.pages.values()]
+        pages += [self._page(page) for page in (*self._catalog.guarded, *self._catalog.pages.values())]
         return {"pages": pages}
 
     def _page(self, page: Page) -> dict[str, Any]:
         protection = page.protection
         row: dict[str, Any] = {
             "path": page.path,
-            "listed": True,
+            "listed": _listed(page),
             "status": 200,
             "location": None,
             "protected": protection.kind if protection else None,
@@ -77,3 +78,7 @@ class Inventory:
                 "body_hash": body_hash(body),
             }
         return hashes
+
+
+def _listed(page: Page) -> bool:
+    return page.protection is None or page.protection.kind not in UNLISTED

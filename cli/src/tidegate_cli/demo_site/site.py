@@ -7,10 +7,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp import web
+from tidegate.challenge_kinds import FACTS
 from tidegate.clock import Clock
+from tidegate.records import ChallengeKind
 
-from tidegate_cli.demo_site.catalog import Catalog, Page
-from tidegate_cli.demo_site.challenges import LAYOUTS, ChallengePages
+from tidegate_cli.demo_site.catalog import Catalog, Page, Protection
+from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS, ChallengePages, token_of
+from tidegate_cli.demo_site.clearances import Clearances
 from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import HTML, Extra
 from tidegate_cli.demo_site.gate import Gate
@@ -48,8 +51,10 @@ class Site:
         challenges: ChallengePages,
         verifier: Verifier,
         clock: Clock,
+        clearance_s: float | None = None,
         delay_s: float = 0.0,
     ) -> None:
+        """``clearance_s`` is how long a clearance lasts; without it, as long as its kind's does."""
         self._catalog = catalog
         self._extras = extras
         self._documents = documents
@@ -57,6 +62,8 @@ class Site:
         self._challenges = challenges
         self._verifier = verifier
         self._clock = clock
+        self._clearance_s = clearance_s
+        self._clearances = Clearances()
         self._delay_s = delay_s
         self._failures: Counter[str] = Counter()
         self._inventory = Inventory(catalog, extras, documents)
@@ -111,11 +118,35 @@ class Site:
         return web.Response(status=404, body=_NOT_FOUND, headers=_PAGE)
 
     async def _view(self, request: web.BaseRequest, page: Page) -> web.Response:
+        if page.protection is not None and page.protection.kind in CLEARANCES:
+            return await self._view_cleared(request, page, page.protection.kind)
         if page.protection is not None:
             cookies = request.cookies
             if not self._gate.admits(page.path, cookies.get(SESSION), cookies.get(PASS)):
                 return self._challenge(request, page)
         return await self._serve(page)
+
+    async def _view_cleared(self, request: web.BaseRequest, page: Page, kind: ChallengeKind) -> web.Response:
+        """Serve a page to whom the site has cleared; a cookie that it does not know goes to the vendor."""
+        value = request.cookies.get(CLEARANCES[kind].cookie, "")
+        address, agent = request.remote or "", request.headers.get("User-Agent", "")
+        if value and not self._clearances.knows(value):
+            try:
+                error = await self._verifier.error_of(kind, value, _host(request))
+            except VerificationDownError:
+                self._tally.refused("verification-down")
+                return web.Response(status=503, headers={"Retry-After": "1"})
+            if error:
+                self._tally.refused(error)
+            else:
+                self._tally.accepted(kind)
+                life_s = FACTS[kind].answer_life_s if self._clearance_s is None else self._clearance_s
+                until = self._clock.monotonic() + life_s
+                self._clearances.clear(value, address=address, agent=agent, until=until)
+        now = self._clock.monotonic()
+        if value and self._clearances.admits(value, address=address, agent=agent, now=now):
+            return await self._serve(page)
+        return self._challenge(request, page)
 
     async def _serve(self, page: Page) -> web.Response:
         document = self._documents.ready(page.module)
@@ -143,7 +174,7 @@ class Site:
         response = web.Response(
             status=page.protection.status,
             body=self._challenges.render(page.protection.kind, page.path, _host(request), issued),
-            headers=_CHALLENGE,
+            headers=_CHALLENGE | _headers_of(page.protection),
         )
         if issued.session != session:
             response.set_cookie(SESSION, issued.session, httponly=True, samesite="Lax")
@@ -163,7 +194,7 @@ class Site:
             return self._challenge(request, page)
         try:
             error = await self._verifier.error_of(
-                page.protection.kind, fields.get(layout.token_field, ""), _host(request)
+                page.protection.kind, token_of(page.protection.kind, fields), _host(request)
             )
         except VerificationDownError:
             self._tally.refused("verification-down")
@@ -185,6 +216,11 @@ class Site:
             if page is not None and page.protection is not None and page.protection.kind is kind:
                 return page
         return None
+
+
+def _headers_of(protection: Protection) -> dict[str, str]:
+    clearance = CLEARANCES.get(protection.kind)
+    return {} if clearance is None else dict(clearance.headers[protection.status])
 
 
 def _host(request: web.BaseRequest) -> str:

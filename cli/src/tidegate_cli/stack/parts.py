@@ -15,6 +15,8 @@ from tidegate_cli.stack.probes import HttpReady, LineReady
 from tidegate_cli.stack.processes import ProcessSpec
 
 _VENDOR = "capmonster"
+# Pages of the demo site behind each kind beside the common three.
+_GUARDED = "2"
 
 # The simulated service answers within a second or so; polling it like a real one would only add waiting.
 _SIMULATED = {
@@ -41,7 +43,8 @@ def demo_spec(options: StackOptions, port: int, simulator_url: str | None) -> Pr
     checks = () if simulator_url is None else ("--simulator", simulator_url)
     cache = _demo_cache()
     keeps = () if cache is None else ("--cache", str(cache))
-    return _python(options, "demo-site", "tidegate_cli.demo_site", "--port", str(port), *checks, *keeps)
+    arguments = ("--port", str(port), "--guarded", _GUARDED, *checks, *keeps)
+    return _python(options, "demo-site", "tidegate_cli.demo_site", *arguments)
 
 
 def _demo_cache() -> Path | None:

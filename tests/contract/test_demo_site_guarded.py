@@ -1,0 +1,200 @@
+"""The demo site's further kinds, met by a visitor that shares no code with Tidegate's fetcher."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.demo_processes import get_json, post_json, process
+from support.demo_visitor import Reply, Visitor
+
+_PROXY = {"proxyType": "http", "proxyAddress": "8.8.8.8", "proxyPort": 3128}
+_FIELD = re.compile(r'<input type="hidden" name="([^"]+)"(?: id="\w+")?(?: value="([^"]*)")?>')
+# By kind: the task, where in it the key goes, the key on the page, and the field of the answer.
+_TOKENS = {
+    "recaptcha_v2_enterprise": (
+        "RecaptchaV2EnterpriseTask",
+        "websiteKey",
+        r'data-sitekey="([^"]+)"',
+        "g-recaptcha-response",
+    ),
+    "recaptcha_v3": ("RecaptchaV3TaskProxyless", "websiteKey", r"render=([\w-]+)", "recaptcha_token"),
+    "recaptcha_v3_enterprise": (
+        "RecaptchaV3EnterpriseTask",
+        "websiteKey",
+        r"render=([\w-]+)",
+        "g-recaptcha-response",
+    ),
+    "funcaptcha": ("FunCaptchaTask", "websitePublicKey", r"/v2/([\w-]+)/api\.js", "fc-token"),
+}
+_CLEARANCES = {
+    "aws_waf": "aws-waf-token",
+    "cloudflare_challenge": "cf_clearance",
+    "datadome": "datadome",
+}
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[str]:
+    """A running simulator's URL."""
+    with process("tidegate_cli.simulator", "--latency-ms", "10") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def site(simulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running demo site's URL; a clearance there lasts for a second."""
+    options = ("--guarded", "3", "--pages", "30", "--clearance-s", "1.5")
+    cache = tmp_path_factory.mktemp("pages")
+    arguments = ("--simulator", simulator, "--cache", str(cache), *options)
+    with process("tidegate_cli.demo_site", *arguments) as url:
+        yield url
+
+
+@pytest.fixture
+def visitor(site: str, simulator: str) -> Visitor:
+    """A visitor without cookies."""
+    return Visitor(site, simulator)
+
+
+def _buy(visitor: Visitor, path: str, **task: Any) -> dict[str, Any]:
+    """Buy a solution at a vendor that sells every kind."""
+    asked = {"websiteURL": f"{visitor.base}{path}", **task}
+    created = post_json(f"{visitor.simulator}/capmonster/createTask", {"clientKey": "visitor", "task": asked})
+    assert created.get("taskId"), created
+    for _ in range(100):
+        query = {"clientKey": "visitor", "taskId": created["taskId"]}
+        result = post_json(f"{visitor.simulator}/capmonster/getTaskResult", query)
+        if result.get("status") == "ready":
+            return dict(result["solution"])
+    raise AssertionError("never solved")
+
+
+def _form(reply: Reply) -> tuple[str, dict[str, str]]:
+    """Return where the page's form goes, and its hidden fields."""
+    text = reply.body.decode()
+    action = re.search(r'<form[^>]*action="([^"]*)"', text)
+    fields = {
+        name: (value or "").replace("&quot;", '"').replace("&lt;", "<")
+        for name, value in _FIELD.findall(text)
+    }
+    fields = {name: value.replace("&gt;", ">").replace("&amp;", "&") for name, value in fields.items()}
+    return (action[1] if action else ""), fields
+
+
+def _key(reply: Reply, pattern: str) -> str:
+    found = re.search(pattern, reply.body.decode())
+    assert found is not None
+    return found[1]
+
+
+def _is_page(site: str, path: str, reply: Reply) -> bool:
+    (row,) = (row for row in get_json(f"{site}/manifest.json")["pages"] if row["path"] == path)
+    return reply.status == 200 and row["sha256"] == hashlib.sha256(reply.body).hexdigest()
+
+
+@pytest.mark.parametrize("kind", list(_TOKENS))
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_token_opens_a_guarded_page_once(visitor: Visitor, kind: str, number: int) -> None:
+    """A good token, once; a made-up one, a used one and none are refused."""
+    task, where, pattern, field = _TOKENS[kind]
+    path = f"/guarded/{kind}/{number}.html"
+    challenge = visitor.get(path)
+    assert challenge.status == (200 if number == 2 else 403)
+    action, fields = _form(challenge)
+    for wrong in ("", "made-up"):
+        assert not _is_page(visitor.base, path, visitor.request("POST", action, {**fields, field: wrong}))
+        challenge = visitor.get(path)
+        action, fields = _form(challenge)
+    solution = _buy(visitor, path, type=task, **{where: _key(challenge, pattern)}, pageAction="view-page")
+    token = solution.get("token") or solution["gRecaptchaResponse"]
+    opened = visitor.request("POST", action, {**fields, field: token})
+    if number == 3:
+        assert (opened.status, opened.headers["Location"]) == (303, path)
+        opened = visitor.get(path)
+    assert _is_page(visitor.base, path, opened)
+    _, fields = _form(visitor.get(path))
+    assert not _is_page(visitor.base, path, visitor.request("POST", action, {**fields, field: token}))
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_the_parts_of_a_geetest_answer_open_a_page_together(visitor: Visitor, version: int) -> None:
+    """All of them, for the challenge on this page; a part of another answer is none."""
+    path = f"/guarded/geetest_v{version}/1.html"
+    challenge = visitor.get(path)
+    action, fields = _form(challenge)
+    action = action or path
+    if version == 3:
+        task = {"gt": _key(challenge, r'gt: "(\w+)"'), "challenge": _key(challenge, r'challenge: "(\w+)"')}
+        bought = _buy(visitor, path, type="GeeTestTask", version=3, **task)
+        answer = {f"geetest_{name}": str(bought[name]) for name in ("challenge", "validate", "seccode")}
+    else:
+        identity = _key(challenge, r'captchaId: "(\w+)"')
+        init = {"captcha_id": identity}
+        bought = _buy(visitor, path, type="GeeTestTask", gt=identity, version=4, initParameters=init)
+        names = ("captcha_id", "lot_number", "pass_token", "gen_time", "captcha_output")
+        answer = {name: str(bought[name]) for name in names}
+    for name in answer:
+        broken = {**answer, name: ""}
+        refused = visitor.request("POST", action, {**fields, **broken})
+        assert not _is_page(visitor.base, path, refused)
+        challenge = visitor.get(path)
+        _, fields = _form(challenge)
+        if version == 3:
+            answer["geetest_challenge"] = _key(challenge, r'challenge: "(\w+)"')
+    assert _is_page(visitor.base, path, visitor.request("POST", action, {**fields, **answer}))
+
+
+@pytest.mark.parametrize("kind", list(_CLEARANCES))
+def test_a_clearance_holds_for_one_agent_and_a_while(visitor: Visitor, kind: str) -> None:
+    """A made-up cookie opens nothing; a good one opens every page of the kind, until it is over."""
+    first, second = (f"/guarded/{kind}/{number}.html" for number in (1, 2))
+    cookie = _CLEARANCES[kind]
+    challenge = visitor.get(first)
+    assert challenge.status in (202, 403, 405)
+    visitor.cookies[cookie] = "made-up"
+    assert visitor.get(first).status == challenge.status
+    task: dict[str, Any] = {
+        "aws_waf": {"type": "AmazonTask", "websiteKey": "k", "cookieSolution": True},
+        "cloudflare_challenge": {
+            "type": "TurnstileTask",
+            "websiteKey": "k",
+            "cloudflareTaskType": "cf_clearance",
+            "htmlPageBase64": "PGh0bWw+",
+            "userAgent": "visitor/1",
+            **_PROXY,
+        },
+        "datadome": {
+            "type": "CustomTask",
+            "class": "DataDome",
+            "userAgent": "visitor/1",
+            "metadata": {
+                "captchaUrl": "https://geo.captcha-delivery.com/captcha/?a=b",
+                "datadomeCookie": "x",
+            },
+            **_PROXY,
+        },
+    }[kind]
+    if kind == "aws_waf":
+        task["websiteKey"] = _key(challenge, r'"key":"([^"]+)"')
+    bought = _buy(visitor, first, **task)
+    value = bought["cf_clearance"] if kind == "cloudflare_challenge" else bought["cookies"][cookie]
+    visitor.cookies[cookie] = str(value)
+    assert _is_page(visitor.base, first, visitor.get(first))
+    assert _is_page(visitor.base, second, visitor.get(second))
+    other = Visitor(visitor.base, visitor.simulator, "another/1")
+    other.cookies = dict(visitor.cookies)
+    assert other.get(first).status == challenge.status
+    for _ in range(400):
+        if visitor.get(first).status == challenge.status:
+            return
+    raise AssertionError("the clearance never ended")
+
+
+def test_what_needs_a_proxy_is_there_and_not_listed(site: str, visitor: Visitor) -> None:
+    """A crawl of the list can open every page of it."""
+    rows = get_json(f"{site}/manifest.json")["pages"]
+    unlisted = {row["protected"] for row in rows if row["protected"] and not row["listed"]}
+    assert unlisted == {"cloudflare_challenge", "datadome"}
+    assert visitor.get("/guarded/datadome/1.html").headers["x-datadome"] == "protected"
