@@ -105,6 +105,11 @@ chaos: $(STAMP) ## Break everything by a seed's schedule and judge what is left 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --nodes $(NODES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(PER_SECOND),--per-second $(PER_SECOND))
 
+# MINUTES=10 unless it is given. Wants two cores of its own.
+.PHONY: walls
+walls: $(STAMP) ## Queue a million URLs before a solver that is too slow, and judge rates, lags and memory (Java 17, Maven)
+	PYTHONPATH=tests $(BIN)/python tests/load/walls.py --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+
 # A million jobs of one site at one a second: the first ten minutes beside a thousand sites, and all of it simulated.
 .PHONY: slots
 slots: $(STAMP) ## Show that a slow site holds nobody up: MINUTES= (needs Java 17 and Maven)
