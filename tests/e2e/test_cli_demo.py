@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from support.cli import run
+from tidegate.records import ChallengeKind
+from tidegate_cli.demo_site.challenges import LAYOUTS
 
 pytestmark = pytest.mark.embedded
 
@@ -15,7 +17,7 @@ def test_the_demo_ends_well_with_solved_pages_of_each_kind_and_bodies_as_served(
     report = ran.report
     assert (report["submitted"], report["pages"]) == (60, 60)
     assert (report["lost"], report["duplicates"], report["invented"], report["dead_letters"]) == (0, 0, 0, 0)
-    assert set(report["solved_by_kind"]) == {"recaptcha_v2", "hcaptcha", "turnstile"}
+    assert set(report["solved_by_kind"]) == {*LAYOUTS, ChallengeKind.AWS_WAF}
     assert report["cost"] > 0
     assert (report["bodies_checked"], report["bodies_differing"]) == (60, 0)
     assert report["first_page_seconds"] > 0

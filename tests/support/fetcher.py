@@ -11,7 +11,8 @@ import msgspec
 import zstandard
 from aiohttp import web
 from multidict import CIMultiDict
-from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, SolutionStatus
+from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, Challenge, Identity, SolutionStatus
+from tidegate.challenge_kinds import FACTS, AnswerKind
 from tidegate.clock import BrokerClock, Clock, SystemClock
 from tidegate.consume.service import Ack, Work
 from tidegate.events import Event
@@ -20,6 +21,7 @@ from tidegate.process import Context
 from tidegate.records import HEADER_PAGE, Inbound, PageMeta, encode
 from tidegate.testing.fake_broker import FakeBroker, FakeReader
 from tidegate.topics import Topic
+from tidegate_fetcher import tasks
 from tidegate_fetcher.app import build
 from tidegate_fetcher.detection import Detector, Finding
 from tidegate_fetcher.handler import Fetcher
@@ -166,6 +168,28 @@ def solution(request: CaptchaRequest, token: str | None = "good", **fields: Any)
         **fields,
     }
     return encode(CaptchaSolution(request=request, token=token, **values))
+
+
+def solution_of(challenge: Challenge) -> CaptchaSolution:
+    """Return a made-up answer to a challenge, of the form that its kind's answers have."""
+    facts = FACTS[challenge.kind]
+    work = tasks.read(inbound(job(challenge.page_url)), 1 << 20)
+    request = CaptchaRequest(
+        request_id="r",
+        challenge=challenge,
+        identity=Identity(user_agent="agent"),
+        lifetime_s=60.0,
+        original=work.job.original,
+        state=work.job.state,
+    )
+    return CaptchaSolution(
+        status=SolutionStatus.SOLVED,
+        request=request,
+        token="t" if facts.answer in (AnswerKind.TOKEN, AnswerKind.TEXT) else None,
+        values={name: "v" for name in facts.fields if facts.answer is AnswerKind.VALUES},
+        cookies=dict.fromkeys(facts.cookies, "c"),
+        lifetime_s=60.0,
+    )
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
