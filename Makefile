@@ -91,10 +91,11 @@ chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formula
 	$(BIN)/pytest -m chart tests/chart
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration and telemetry
+docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, telemetry, providers
 	$(BIN)/python -m tidegate.schemas docs/schemas
 	$(BIN)/python tools/configuration_docs.py
 	$(BIN)/python tools/telemetry_docs.py
+	$(BIN)/python tools/solving_docs.py
 	$(BIN)/python tools/chart_schema.py
 
 # What the brief campaign of `make test-kafka` does, for longer: SEED= MINUTES= NODES=1|3 PER_SECOND=.
@@ -119,6 +120,10 @@ slots: $(STAMP) ## Show that a slow site holds nobody up: MINUTES= (needs Java 1
 slots-model: $(STAMP) ## The same to its end, twelve days on, in simulated time
 	PYTHONPATH=tests $(BIN)/python tests/load/slots_model.py
 
+.PHONY: outages
+outages: $(STAMP) ## Take ClickHouse, the broker and the solving service away for a minute each (needs Java 17 and Maven)
+	PYTHONPATH=tests $(BIN)/python tests/load/outages.py $(if $(ONLY),--only $(ONLY))
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
@@ -133,6 +138,12 @@ $(PEERS)/.installed: requirements/bench.txt $(STAMP)
 bench: $(STAMP) $(PEERS)/.installed ## Measure against peers and limits, write docs/benchmarks.md (BENCH=runtime,fetcher,…)
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(BENCH),--rows $(BENCH)) \
 	  $(if $(REPETITIONS),--repetitions $(REPETITIONS))
+
+# Three solvers, two fetchers and a budget on Apache Kafka, with kills forced into purchases: SEED= JOBS= KILLS=.
+.PHONY: money
+money: $(STAMP) ## Prove to the cent what is spent while everything that spends is killed (needs Java 17 and Maven)
+	PYTHONPATH=tests $(BIN)/python tests/chaos/money.py $(if $(SEED),--seed $(SEED)) \
+	  $(if $(JOBS),--jobs $(JOBS) --affordable $(JOBS)) $(if $(KILLS),--kills $(KILLS))
 
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack

@@ -4,7 +4,8 @@ The services know the proxies' addresses only. ClickHouse and the brokers are st
 stack, because the stack would start them again by itself.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -39,6 +40,7 @@ SETTINGS = {
     "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "2",
     "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S": "5",
 }
+_SERVICES = ("fetcher", "solver", "storer")
 _INTERNAL = "INTERNAL"
 
 
@@ -109,8 +111,10 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def chaos_rig(folder: Path, *, nodes: int, emit: Emit) -> AsyncIterator[Rig]:
-    """Start everything, with a second instance of each service that does not run yet."""
+async def chaos_rig(
+    folder: Path, *, nodes: int, emit: Emit, settings: Mapping[str, str] = SETTINGS, instances: int = 2
+) -> AsyncIterator[Rig]:
+    """Start everything; of ``instances`` of each service the first one only."""
     ports = PortPool()
     kafka = ProxiedKafka(folder / "kafka", nodes=nodes, emit=emit, ports=ports)
     simulator, demo, clickhouse = ports.take(), ports.take(), ports.take()
@@ -130,7 +134,7 @@ async def chaos_rig(folder: Path, *, nodes: int, emit: Emit) -> AsyncIterator[Ri
             data_dir=folder / "stack",
             broker=kafka.proxied_bootstrap,
             clickhouse_url=networks["clickhouse"][0].url,
-            services=(("fetcher", 2), ("solver", 2), ("storer", 2)),
+            services=tuple((service, instances) for service in _SERVICES),
             simulator=True,
             simulator_port=simulator,
             demo_site=True,
@@ -138,7 +142,7 @@ async def chaos_rig(folder: Path, *, nodes: int, emit: Emit) -> AsyncIterator[Ri
             partitions=4,
             start_timeout_s=90.0,
             env={
-                **SETTINGS,
+                **settings,
                 "TIDEGATE_SOLVER__BASE_URL": f"{solving}/capmonster",
                 **(
                     {"TIDEGATE_KAFKA__REPLICATION": "3", "TIDEGATE_KAFKA__MIN_INSYNC_REPLICAS": "2"}
@@ -153,8 +157,8 @@ async def chaos_rig(folder: Path, *, nodes: int, emit: Emit) -> AsyncIterator[Ri
         running = await stack.enter_async_context(running_stack(options, emit))
         assert running.simulator_url is not None
         assert running.demo_url is not None
-        for service in ("fetcher", "solver", "storer"):
-            await running.stop(f"{service}-2")
+        for service, number in itertools.product(_SERVICES, range(2, instances + 1)):
+            await running.stop(f"{service}-{number}")
         rig = Rig(
             stack=running,
             kafka=kafka,

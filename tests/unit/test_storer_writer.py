@@ -118,12 +118,12 @@ class TestWriter:
         assert writing.count(events.InsertHeld) == 5
 
     async def test_waits_grow_to_the_longest(self, writing: Writing) -> None:
-        """Half a second at first, then twice as long, never more than thirty."""
+        """Half a second at first, then twice as long, never more than five: a return is noticed soon."""
         writing.clickhouse.failures = [ClickHouseError(0, "no")] * 12
         await writing.write([page("a")], advances=13)
         waits = [event.wait_s for event in writing.events if isinstance(event, events.InsertHeld)]
         assert 0.25 <= waits[0] <= 0.5
-        assert all(15 <= wait <= 30 for wait in waits[7:])
+        assert all(2.5 <= wait <= 5 for wait in waits[4:])
 
     async def test_a_refused_page_is_found_and_only_it_is_refused(self, writing: Writing) -> None:
         """The batch is split; the others are stored, and no outcome says page for the refused one (O5)."""

@@ -62,7 +62,7 @@ class BatchWriter:
     """Writes batches; holds back for as long as ClickHouse does not take them."""
 
     def __init__(
-        self, inserter: Inserter, *, clock: Clock, random: Random, emit: Emit, longest_wait_s: float = 30.0
+        self, inserter: Inserter, *, clock: Clock, random: Random, emit: Emit, longest_wait_s: float = 5.0
     ) -> None:
         self._inserter = inserter
         self._clock = clock
