@@ -390,6 +390,17 @@ async def test_a_held_job_asks_under_a_new_id_later() -> None:
     assert (waits.state.hop, waits.state.attempts) == (request.state.hop + 1, {})
 
 
+async def test_a_request_lives_no_longer_than_its_run() -> None:
+    """C4: what would be solved after the run's deadline is not bought."""
+    broker = FakeBroker(SystemClock())
+    broker.append(run_record(RunRecord(run="short", deadline_s=90.0)))
+    async with guarded(Guarded(), broker=broker) as (service, url):
+        request = request_of(await run(service, job(url, run="short")))
+        other = request_of(await run(service, job(url, run="spring")))
+    assert 60 < request.lifetime_s <= 90
+    assert other.lifetime_s == 600
+
+
 async def test_a_cancelled_runs_jobs_end_and_a_paused_ones_wait() -> None:
     """What the solver answers of such a run, and what the fetcher knows of it itself."""
     broker = FakeBroker(SystemClock())

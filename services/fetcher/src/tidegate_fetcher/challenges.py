@@ -19,7 +19,7 @@ from tidegate.consume.retries import RetryPolicy
 from tidegate.consume.service import Work
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import JobState, UrlJob, encode
-from tidegate.runs import RUN_CANCELLED, RUN_PAUSED
+from tidegate.runs import RUN_CANCELLED, RUN_PAUSED, Run
 from tidegate.sites import without_credentials
 from tidegate.topics import Topic
 from yarl import URL
@@ -71,8 +71,12 @@ class Challenges:
         *,
         resumed: bool,
         now_ms: int,
+        run: Run | None = None,
     ) -> Outcome:
-        """Return the request to the solver, or why there is none. ``now_ms`` is the broker's clock."""
+        """Return the request to the solver, or why there is none. ``now_ms`` is the broker's clock.
+
+        A request lives no longer than its job or its run: what is solved after that opens nothing (C4).
+        """
         state = work.job.state
         refusal = self._policy.solve_refusal(response.url)
         form = challenge.form
@@ -100,6 +104,8 @@ class Challenges:
             return without
         age_s = (now_ms - state.accepted_at_ms) / 1000
         life_s = math.inf if challenge.lifetime_s is None else challenge.lifetime_s
+        if run is not None and run.deadline_ms is not None:
+            life_s = min(life_s, (run.deadline_ms - now_ms) / 1000)
         state = _next_round(state, resumed=resumed)
         request = CaptchaRequest(
             request_id=request_id(state),

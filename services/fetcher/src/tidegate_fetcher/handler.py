@@ -251,7 +251,14 @@ class Fetcher:
         if challenge is not None:
             user_agent = request.headers.get("User-Agent", self._user_agent)
             met = self._challenges.met(
-                work, job, challenge, response, user_agent, resumed=resumed, now_ms=now_ms
+                work,
+                job,
+                challenge,
+                response,
+                user_agent,
+                resumed=resumed,
+                now_ms=now_ms,
+                run=self._watch.runs.get(work.job.state.run),
             )
             return self._unless_shed(work, met, response, resumed=resumed)
         failed = classify.failure(response, job.max_retries, work.job.state)
