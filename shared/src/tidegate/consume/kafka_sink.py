@@ -18,7 +18,7 @@ from tidegate.sites import partition_of
 from tidegate.topics import MAX_RECORD_BYTES
 
 _LOG_APPEND_TIME = 1
-_LONGEST_BACKOFF_S = 10.0
+_LONGEST_BACKOFF_S = 3.0  # a broker that is back is to be noticed soon
 
 
 class KafkaSink:

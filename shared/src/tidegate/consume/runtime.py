@@ -45,7 +45,7 @@ P = TypeVar("P")
 _PATIENT = frozenset({*DELAYS, *HELD.values()})
 _POLL_RECORDS = 256
 _POLL_S = 0.1
-_LONGEST_BACKOFF_S = 30.0
+_LONGEST_BACKOFF_S = 5.0  # a broker that is back is to be noticed soon
 
 Phase = Literal["starting", "running", "draining", "closed"]
 
