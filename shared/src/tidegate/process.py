@@ -17,6 +17,7 @@ import uvloop
 from tidegate.backlog import Backlog, KafkaBacklog, NoBacklog
 from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
 from tidegate.consume.attempt import where
+from tidegate.consume.deadlines import revocation_s
 from tidegate.consume.kafka_connection import mend_connections
 from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
@@ -25,11 +26,12 @@ from tidegate.consume.plan import Plan
 from tidegate.consume.retries import policy_of
 from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Service, Sink
-from tidegate.errors import BrokerError, ConfigurationError, TidegateError, cause_of
+from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import site_partitions
 from tidegate.memory import collect_seldom, return_freed_memory
+from tidegate.patience import until_reached
 from tidegate.probe import ready
 from tidegate.records import Inbound
 from tidegate.settings import Settings, load
@@ -39,8 +41,6 @@ from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 from tidegate.tracing import OpenTelemetryTracing, tracer_provider
 
 S = TypeVar("S", bound=Settings)
-
-_BROKER_WAIT_S = 60.0
 
 
 class PartitionReader(Protocol):
@@ -143,29 +143,72 @@ def main(
 
 
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry: Telemetry) -> None:
-    emit = telemetry.emit
     mend_connections()
-    plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix, retries=policy_of(settings.retries))
-    clock = SystemClock()
-    broker_clock = BrokerClock(clock)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    provider = tracer_provider(name, settings.telemetry)
-    partitions = await _wait_for_broker(settings, clock)
-    emit(Configured(bootstrap=settings.kafka.bootstrap, prefix=settings.kafka.prefix, partitions=partitions))
-    sink = KafkaSink(settings.kafka, clock=clock, broker_clock=broker_clock, emit=emit)
-    await sink.start(partitions)
+    page = _HealthPage()
+    limit_s = LOOP_AGE_LIMIT_S + revocation_s(settings.runtime.drain_deadline_s)
+    where_to = settings.health
+    async with (
+        health_server(
+            where_to.host,
+            where_to.port,
+            page.snapshot,
+            loop_age_limit_s=limit_s,
+            metrics=telemetry.page,
+        ),
+        asyncio.TaskGroup() as group,
+    ):
+        running = group.create_task(
+            _run(name, settings, plan, build, telemetry=telemetry, page=page, stop=stop)
+        )
+        ending = group.create_task(_end_start(stop, page, running))
+        await asyncio.wait([running])
+        ending.cancel()
+
+
+async def _end_start(stop: asyncio.Event, page: "_HealthPage", running: "asyncio.Task[None]") -> None:
+    """End a service that is told to stop while it still starts; later its runtime sees to that."""
+    await stop.wait()
+    if page.runtime is None:
+        running.cancel()
+
+
+async def _run(
+    name: str,
+    settings: S,
+    plan: Plan,
+    build: Build[S],
+    *,
+    telemetry: Telemetry,
+    page: "_HealthPage",
+    stop: asyncio.Event,
+) -> None:
+    emit = telemetry.emit
+    plan = msgspec.structs.replace(plan, prefix=settings.kafka.prefix, retries=policy_of(settings.retries))
+    kafka, clock = settings.kafka, SystemClock()
+    broker_clock = BrokerClock(clock)
+
+    async def reach() -> tuple[int, KafkaSink]:
+        partitions = await site_partitions(settings)
+        sink = KafkaSink(kafka, clock=clock, broker_clock=broker_clock, emit=emit)
+        await sink.start(partitions)
+        return partitions, sink
+
+    partitions, sink = await until_reached(reach, clock, emit)
+    emit(Configured(bootstrap=kafka.bootstrap, prefix=kafka.prefix, partitions=partitions))
     source = KafkaSource(
-        settings.kafka,
+        kafka,
         group=plan.group,
         topics=plan.all_topics,
         fetch_bytes=settings.runtime.fetch_bytes,
         drain_deadline_s=settings.runtime.drain_deadline_s,
         clock=clock,
     )
-    backlog = KafkaBacklog(settings.kafka, partitions)
+    provider = tracer_provider(name, settings.telemetry)
+    backlog = KafkaBacklog(kafka, partitions)
     try:
         context = Context(
             settings=settings,
@@ -174,13 +217,13 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
             broker_clock=broker_clock,
             random=seeded_random(),
             sink=sink,
-            reader=KafkaReader(settings.kafka),
+            reader=KafkaReader(kafka),
             partitions=partitions,
             membership_age_s=source.membership_age_s,
             backlog=backlog,
         )
         async with build(context) as service:
-            runtime = Runtime(
+            page.runtime = Runtime(
                 plan=plan,
                 service=service,
                 source=source,
@@ -191,32 +234,24 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
                 emit=emit,
                 tracing=OpenTelemetryTracing(provider, plan.group),
             )
-            telemetry.meters.watch(runtime.snapshot)
-            limit_s = LOOP_AGE_LIMIT_S + settings.runtime.drain_deadline_s
-            health = settings.health
-            async with health_server(
-                health.host, health.port, runtime.snapshot, loop_age_limit_s=limit_s, metrics=telemetry.page
-            ):
-                await runtime.run(stop)
+            telemetry.meters.watch(page.runtime.snapshot)
+            await page.runtime.run(stop)
     finally:
         await backlog.stop()
         await sink.stop()
         provider.shutdown()
 
 
-async def _wait_for_broker(settings: Settings, clock: Clock) -> int:
-    """Return the partition count of the site-keyed topics; a broker that starts beside us gets a while.
+class _HealthPage:
+    """What probes are told: that the service starts, then what its runtime says."""
 
-    Raises BrokerError when it does not come, ConfigurationError when topics are missing or uneven.
-    """
-    until = clock.monotonic() + _BROKER_WAIT_S
-    while True:
-        try:
-            return await site_partitions(settings)
-        except BrokerError:
-            if clock.monotonic() >= until:
-                raise
-            await clock.sleep(1.0)
+    runtime: Runtime[Any] | None = None
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the state; alive and not ready until there is a runtime."""
+        if self.runtime is None:
+            return {"phase": "starting", "ready": False, "loop_age_s": 0.0}
+        return self.runtime.snapshot()
 
 
 def _sentence(error: BaseException) -> str:

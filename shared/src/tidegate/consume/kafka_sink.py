@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from tidegate.clock import BrokerClock, Clock
-from tidegate.consume.kafka_connection import cancelled_by_somebody
+from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.runtime_events import ProduceRetried
 from tidegate.consume.service import Ack
 from tidegate.errors import BrokerError, FatalProduceError, RecordError
@@ -47,6 +47,7 @@ class KafkaSink:
         try:
             await self._producer.start()
         except KafkaError as error:
+            await close_quietly(self._producer.stop)
             raise BrokerError(f"no broker takes our records: {error!r}") from error
 
     async def stop(self) -> None:

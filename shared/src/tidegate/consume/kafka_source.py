@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
+from tidegate.consume.deadlines import COMMIT_S, heartbeat_s, rebalance_timeout_s
 from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.kafka_record import inbound
@@ -27,8 +28,8 @@ from tidegate.settings import KafkaSettings
 # Records that sit in the log for days must not make a member leave: a watchdog of our own looks at the
 # loop instead (C8).
 _FOREVER_MS = 2**31 - 1
-_COMMIT_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 15.0
+_JOIN_AGAIN_S = 1.0
 
 
 class KafkaSource:
@@ -49,8 +50,8 @@ class KafkaSource:
         self._physical = {topic: settings.prefix + topic for topic in topics}
         self._logical = {physical: topic for topic, physical in self._physical.items()}
         self._admin = AIOKafkaAdminClient(**connection_options(settings))
-        session_ms = int(settings.session_timeout_s * 1000)
-        self._consumer = AIOKafkaConsumer(
+        session_s = settings.session_timeout_s
+        self._make: Callable[[], AIOKafkaConsumer] = lambda: AIOKafkaConsumer(
             **connection_options(settings),
             group_id=self._group,
             enable_auto_commit=False,
@@ -58,28 +59,36 @@ class KafkaSource:
             auto_offset_reset="none",
             # One owner for a site's lanes, solutions and sessions; round-robin gives none (S1).
             partition_assignment_strategy=[RangePartitionAssignor],
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(100, min(3000, session_ms // 3)),
+            session_timeout_ms=int(session_s * 1000),
+            heartbeat_interval_ms=int(heartbeat_s(session_s) * 1000),
             # Its default is the session time-out, which would evict a member that is still draining.
-            rebalance_timeout_ms=int((drain_deadline_s + 10) * 1000),
+            rebalance_timeout_ms=int(rebalance_timeout_s(drain_deadline_s, session_s) * 1000),
             max_poll_interval_ms=_FOREVER_MS,
             max_partition_fetch_bytes=fetch_bytes,
             fetch_max_wait_ms=250,
             isolation_level="read_committed",
         )
+        self._consumer = self._make()
         self._failure: BaseException | None = None
+        self._untaken: KafkaError | None = None
         # The next offset to hand out of each partition.
         self._next: dict[KafkaPartition, int] = {}
         self._assignments = 0
         self._joining_at = self._member_at = -math.inf
 
     async def start(self, listener: Listener) -> None:
-        """Connect and join; the first assignment comes later, by the listener."""
+        """Connect and join; the first assignment comes by the listener.
+
+        Raises BrokerError where that fails; it may be called again then.
+        """
         try:
             await self._admin.start()
             self._consumer.subscribe(list(self._physical.values()), listener=_Rebalances(self, listener))
             await self._consumer.start()
         except KafkaError as error:
+            # A consumer starts once.
+            await close_quietly(self._consumer.stop)
+            self._consumer, self._failure = self._make(), None
             raise BrokerError(f"the group {self._group} cannot be joined: {error!r}") from error
         self._watch_heartbeats()
 
@@ -185,10 +194,10 @@ class KafkaSource:
         }
         try:
             # aiokafka repeats a commit for ever on errors that may pass.
-            async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+            async with asyncio.timeout(COMMIT_S):
                 await self._consumer.commit(offsets)
         except TimeoutError as error:
-            raise CommitRefusedError(f"no answer within {_COMMIT_TIMEOUT_S:.0f} s") from error
+            raise CommitRefusedError(f"no answer within {COMMIT_S:.0f} s") from error
         except asyncio.CancelledError as error:
             if cancelled_by_somebody():
                 raise
@@ -234,6 +243,7 @@ class KafkaSource:
             }
         )
         self._consumer.resume(*wanted)
+        self._untaken = None
 
     async def _positions(
         self, wanted: list[KafkaPartition]
@@ -271,10 +281,24 @@ class KafkaSource:
         """Keep what went wrong in a callback: aiokafka would only log it."""
         self._failure = error
 
+    async def join_again(self, error: KafkaError) -> None:
+        """Ask for another assignment: the broker did not say where this one begins, or had moved on.
+
+        A leader or coordinator that fails over does that. Nobody was told of the assignment, nothing of it
+        is read, and the next one begins with everything being revoked.
+        """
+        self._untaken = error
+        await self._clock.sleep(_JOIN_AGAIN_S)
+        coordinator: Any = self._consumer._coordinator  # noqa: SLF001 -- nothing public asks for it
+        coordinator.request_rejoin()
+
     def check(self) -> None:
-        """Raise what went wrong in a rebalance: the member holds partitions that it does not read."""
+        """Raise what went wrong in a rebalance: RebalanceError for good, BrokerError for what may pass."""
         if self._failure is not None:
             raise RebalanceError(repr(self._failure)) from self._failure
+        if self._untaken is not None:
+            error, self._untaken = self._untaken, None
+            raise BrokerError(f"an assignment was not taken up, the group is joined again: {error!r}")
 
 
 class _Rebalances(ConsumerRebalanceListener):
@@ -285,6 +309,8 @@ class _Rebalances(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
         try:
             await self._source.assigned(assigned, self._listener)
+        except KafkaError as error:
+            await self._source.join_again(error)
         except Exception as error:  # noqa: BLE001 -- judged by the next check
             self._source.fail(error)
 

@@ -35,6 +35,7 @@ from tidegate.consume.transport import Position, Source
 from tidegate.consume.workers import Workers
 from tidegate.errors import BrokerError, OffsetsLostError, TidegateError
 from tidegate.events import Emit
+from tidegate.patience import unless, until_reached
 from tidegate.records import Inbound
 from tidegate.settings import RuntimeSettings
 from tidegate.topics import DELAYS, HELD
@@ -135,7 +136,9 @@ class Runtime(Generic[P]):
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                await self._source.start(self)
+                joining = until_reached(lambda: self._source.start(self), self._clock, self._emit)
+                await unless(stop, joining)
+                self._tick = self._clock.monotonic()
                 self._phase = "running"
                 self._workers.open(group)
                 poller = group.create_task(self._poll_forever())
@@ -161,6 +164,7 @@ class Runtime(Generic[P]):
 
     def snapshot(self) -> dict[str, object]:
         """Return the state for the health page: phase, counts, seconds since the loop last turned."""
+        turned_at = self._clock.monotonic() if self._phase == "starting" else self._tick
         return {
             "phase": self._phase,
             "assigned": len(self._book.partitions),
@@ -170,7 +174,7 @@ class Runtime(Generic[P]):
             "buffered": len(self._buffers),
             "held": len(self._holds.held),
             "isolated": len(self._isolating.partitions),
-            "loop_age_s": round(self._clock.monotonic() - self._tick, 3),
+            "loop_age_s": round(self._clock.monotonic() - turned_at, 3),
         }
 
     @property
@@ -205,6 +209,7 @@ class Runtime(Generic[P]):
             self._ready.discard(number)
             if task := self._preparing.pop(number, None):
                 task.cancel()
+        self._joined = False
         abandoned = await self._let_go(revoked)
         for partition in revoked:
             self._book.revoke(partition)

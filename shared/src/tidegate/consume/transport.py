@@ -30,7 +30,7 @@ class Source(Protocol):
     """A member of a consumer group. Records wait in the broker until they are asked for."""
 
     async def start(self, listener: Listener) -> None:
-        """Join the group."""
+        """Join the group. Raises BrokerError where that fails; it may be called again then."""
         ...
 
     async def poll(
@@ -44,7 +44,10 @@ class Source(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise RebalanceError where one went wrong: with nothing to poll, nothing else tells of it."""
+        """Raise what went wrong in a rebalance: with nothing to poll, nothing else tells of it.
+
+        RebalanceError where the process has to end, BrokerError for what may pass.
+        """
         ...
 
     async def commit(self, commits: Mapping[TopicPartition, Commit]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidegate.clock import Clock
+from tidegate.consume.deadlines import CANCEL_S
 from tidegate.consume.fault_limit import Holds
 from tidegate.consume.handling import Handling
 from tidegate.consume.intake import Intake
@@ -16,8 +17,6 @@ from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.runtime_events import PartitionFreed, PartitionHeld, ResultStale
 from tidegate.events import Emit
-
-_CANCEL_S = 2.0
 
 
 class Workers:
@@ -86,7 +85,7 @@ class Workers:
                 task.cancel()
             # A handler that swallows its cancellation must not hold up the group.
             if cut:
-                await asyncio.wait(cut, timeout=_CANCEL_S)
+                await asyncio.wait(cut, timeout=CANCEL_S)
             return len(cut)
         return 0
 
