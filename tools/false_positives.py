@@ -6,6 +6,8 @@ many passed the screen, what was found, and the CPU time of a page; ends with 1 
 On Debian, /usr/share/doc with a few packages of documentation has thousands.
 """
 
+# ruff: noqa: T201 -- what it prints is the answer
+
 import argparse
 import sys
 import time
@@ -62,7 +64,7 @@ def main() -> int:
         print("No pages there.")
         return 2
     print(
-        f"{count} pages, {size / count / 1024:.1f} KiB on average; {passed} passed the screen; {found} found. "
+        f"{count} pages of {size / count / 1024:.1f} KiB; {passed} passed the screen; {found} found. "
         f"Screen {screening / count / 1000:.1f} us a page, all {looking / count / 1000:.1f} us."
     )
     return 1 if found else 0
