@@ -18,6 +18,9 @@ from tidegate.records import Inbound
 from tidegate.settings import KafkaSettings
 
 _POLL_MS = 1000
+# Apache Kafka answers a waiting fetch when a record comes. The embedded broker, which is the one without an
+# idempotent producer, looks again only when about half of the wait is over.
+_WAIT_MS, _EMBEDDED_WAIT_MS = 500, 60
 _MOST_RECORDS = 1000
 
 
@@ -40,6 +43,7 @@ class KafkaFollower:
             **connection_options(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="none",
+            fetch_max_wait_ms=_WAIT_MS if self._settings.idempotent else _EMBEDDED_WAIT_MS,
             max_partition_fetch_bytes=1 << 20,
         )
         try:

@@ -54,6 +54,7 @@ class Ledger:
         self.spent = 0
         self.in_doubt = 0
         self._limits: dict[Scope, int] = {}
+        self._limited: dict[Key, tuple[Scope, ...]] = {}
         self._stopped: OrderedDict[str, StopState] = OrderedDict()
         self._out: OrderedDict[str, None] = OrderedDict()
         self._ever = self._totals(daily=False)
@@ -68,6 +69,8 @@ class Ledger:
         ledger = cls()
         ledger.next_offset, ledger.spent, ledger.in_doubt = state.next_offset, state.spent, state.in_doubt
         ledger._limits = dict(state.limits)
+        for scope in ledger._limits:
+            ledger._index(scope)
         ledger._stopped = OrderedDict(state.stopped)
         ledger._out = OrderedDict.fromkeys(state.providers_out)
         ledger._ever = ledger._totals(state.ever, daily=False)
@@ -229,10 +232,12 @@ class Ledger:
         self._levels.pop(scope, None)
         if limit.amount is None:
             self._limits.pop(scope, None)
+            self._index(scope)
             return Applied()
         if scope not in self._limits and len(self._limits) >= MOST_LIMITS:
             return _dropped("limit", f"there are {MOST_LIMITS} limits already; take some away")
         self._limits[scope] = limit.amount
+        self._index(scope)
         return Applied(notes=tuple(self._risen(scope, self.today)))
 
     def _stop(self, stop: Stop) -> Applied:
@@ -270,6 +275,8 @@ class Ledger:
 
     def _book(self, reservation: Reservation, amount: int) -> tuple[Note, ...]:
         """Add to all sums of a reservation; return the levels that were reached by it."""
+        if not amount:
+            return ()
         day = self._days.get(reservation.day)
         for key in keys_of(reservation.run, reservation.site):
             self._ever.add(key, amount)
@@ -285,11 +292,16 @@ class Ledger:
     def _limits_on(self, run: str, site: str) -> Iterator[tuple[Scope, int]]:
         """Yield the limits that a purchase must keep, the narrowest first."""
         for key in keys_of(run, site):
-            for daily in (False, True):
-                scope = Scope(run=key.run, site=key.site, daily=daily)
-                limit = self._limits.get(scope)
-                if limit is not None:
-                    yield scope, limit
+            for scope in self._limited.get(key, ()):
+                yield scope, self._limits[scope]
+
+    def _index(self, scope: Scope) -> None:
+        """Note which limits a key has: most have none, and a purchase looks at four of them."""
+        key = Key(scope.run, scope.site)
+        both = (Scope(run=key.run, site=key.site, daily=daily) for daily in (False, True))
+        self._limited[key] = tuple(each for each in both if each in self._limits)
+        if not self._limited[key]:
+            del self._limited[key]
 
     def _risen(self, scope: Scope, day: int | None) -> Iterator[LevelReached]:
         limit, used = self._limits[scope], self.used(scope, day)

@@ -47,7 +47,8 @@ class Totals:
         if left:
             self._sums[key] = left
             self._sums.move_to_end(key)
-            self._forget()
+            if len(self._sums) > self._most:
+                self._forget()
         else:
             self._sums.pop(key, None)
 
