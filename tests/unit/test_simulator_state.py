@@ -6,7 +6,7 @@ from random import Random
 import msgspec
 import pytest
 from tidegate.records import ChallengeKind
-from tidegate_cli.simulator.behaviour import Behaviour, ErrorRule, Operation, Wire, draw_wire
+from tidegate_cli.simulator.behaviour import Behaviour, ErrorRule, Operation, Spread, Wire, draw_wire
 from tidegate_cli.simulator.charges import Accounts, Charge, ChargeLog
 from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.kinds import KINDS, Kind
@@ -329,3 +329,70 @@ class TestBehaviour:
         for good in (True, False):
             assert state.report(TWOCAPTCHA, "k", task.id, good=good, now=5.0) is None
         assert (state.figures["2captcha"].reported_good, state.figures["2captcha"].reported_bad) == (1, 0)
+
+
+class TestRules:
+    """What vendors ban for is counted, and banned for where it is told to be."""
+
+    def _refused(self, state: SolvingService, vendor: str, times: int, key: str = "k") -> None:
+        for n in range(times):
+            assert isinstance(state.create(VENDORS[vendor], key, ORDER, n / 10), Refused)
+
+    def test_repeating_one_error_is_nonsense(self) -> None:
+        """Anti-Captcha bans for it; another code, a good order or a minute's rest begin anew."""
+        state = _service()
+        state.behave("anticaptcha", Behaviour(errors=(ErrorRule(code="ERROR_TASK_ABSENT"),)))
+        self._refused(state, "anticaptcha", 20)
+        assert state.figures["anticaptcha"].offences == {}
+        self._refused(state, "anticaptcha", 1)
+        assert state.figures["anticaptcha"].offences == {"same_error": 1}
+        assert isinstance(state.create(VENDORS["anticaptcha"], "k", ORDER, 100.0), Refused)
+        assert state.figures["anticaptcha"].offences == {"same_error": 1}
+        assert state.figures["anticaptcha"].bans == 0
+
+    def test_an_empty_account_is_not_to_be_tried_again_and_again(self) -> None:
+        """CapMonster bans for it where bans are enforced; then every call is refused and counted."""
+        state = _service()
+        state.behave("capmonster", Behaviour(zero_balance=True, enforce_bans=True))
+        self._refused(state, "capmonster", 11)
+        assert state.figures["capmonster"].bans == 1
+        told = state.create(VENDORS["capmonster"], "k", ORDER, 2.0)
+        assert told == Refused("ERROR_IP_BANNED")
+        assert state.figures["capmonster"].offences == {"dead_account": 1, "while_banned": 1}
+
+    def test_a_burst_of_orders_is_too_many(self) -> None:
+        """The older 2Captcha bans a key for 10 s for more than 60 orders within 3 s."""
+        state, legacy = _service(opening=10_000_000), VENDORS["2captcha-legacy"]
+        state.behave("2captcha-legacy", Behaviour(enforce_bans=True))
+        made = [state.create(legacy, "k", ORDER, n / 100) for n in range(62)]
+        assert [isinstance(each, Task) for each in made].count(False) == 1
+        assert state.figures["2captcha-legacy"].offences == {"burst": 1, "while_banned": 1}
+        assert isinstance(state.create(legacy, "k", ORDER, 20.0), Task)
+
+    def test_asking_after_the_end_is_counted_and_nothing_more(self) -> None:
+        """A second poll of a ready task is of no use to anybody."""
+        state = _service()
+        task = _created(state)
+        for now in (50.0, 60.0):
+            assert isinstance(state.result(TWOCAPTCHA, "k", task.id, now), Ready)
+        assert state.figures["2captcha"].offences == {"polled_after_end": 1}
+
+    def test_a_report_comes_once_and_in_time(self) -> None:
+        """The older family says so when it does not."""
+        state, legacy = _service(), VENDORS["2captcha-legacy"]
+        state.behave("*", Behaviour(latency_ms=0))
+        task = _created(state, vendor="2captcha-legacy")
+        assert state.report(legacy, "k", task.id, good=True, now=10.0) is None
+        again = state.report(legacy, "k", task.id, good=False, now=11.0)
+        assert again == Refused("ERROR_DUPLICATE_REPORT")
+        late = _created(state, vendor="2captcha-legacy")
+        assert state.report(legacy, "k", late.id, good=True, now=901.0) == Refused("REPORT_NOT_RECORDED")
+        assert state.figures["2captcha-legacy"].reported_late == 1
+
+    @pytest.mark.parametrize("distribution", list(Spread))
+    def test_latencies_have_their_mean(self, distribution: Spread) -> None:
+        """Evenly spread, lognormal or exponential: the mean is the one that was set."""
+        behaviour, random = Behaviour(latency_ms=10_000, spread=0.5, distribution=distribution), Random(5)
+        took = [behaviour.took_s(0.0, random) for _ in range(4_000)]
+        assert 9.5 < sum(took) / len(took) < 10.5
+        assert min(took) > 0

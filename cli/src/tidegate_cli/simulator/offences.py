@@ -6,6 +6,7 @@ from enum import StrEnum
 from tidegate_cli.simulator.vendors import Vendor
 
 _BURST_S = 3.0
+_ROW_S = 60.0
 _MOST_KEYS = 1_000
 
 
@@ -24,8 +25,8 @@ class Offence(StrEnum):
 class _Account:
     def __init__(self) -> None:
         self.code = ""
-        self.same = 0
-        self.dead = 0
+        self.same: deque[float] = deque(maxlen=1_000)
+        self.dead: deque[float] = deque(maxlen=1_000)
         self.orders: deque[float] = deque(maxlen=1_000)
 
 
@@ -44,22 +45,31 @@ class Offences:
             return Offence.BURST
         return None
 
-    def refused(self, vendor: Vendor, key: str, code: str, *, dead: bool, busy: bool) -> Offence | None:
+    def refused(
+        self, vendor: Vendor, key: str, code: str, now: float, *, dead: bool, busy: bool
+    ) -> Offence | None:
         """Take note of a refusal: for the account's sake (``dead``), or for want of room (``busy``)."""
         account, rules = self._account(vendor, key), vendor.rules
-        account.same = 0 if busy else account.same + 1 if code == account.code else 1
+        if busy or code != account.code:
+            account.same.clear()
+        if not busy:
+            account.same.append(now)
         account.code = code
-        account.dead = account.dead + 1 if dead else 0
-        if rules.dead_account and account.dead > rules.dead_account:
+        if dead:
+            account.dead.append(now)
+        else:
+            account.dead.clear()
+        if rules.dead_account and _lately(account.dead, now) > rules.dead_account:
             return Offence.DEAD_ACCOUNT
-        if rules.same_error and account.same > rules.same_error:
+        if rules.same_error and _lately(account.same, now) > rules.same_error:
             return Offence.SAME_ERROR
         return None
 
     def accepted(self, vendor: Vendor, key: str) -> None:
         """Take note of an order that was taken."""
         account = self._account(vendor, key)
-        account.same = account.dead = 0
+        account.same.clear()
+        account.dead.clear()
 
     def _account(self, vendor: Vendor, key: str) -> _Account:
         place = (vendor.name, key)
@@ -69,3 +79,10 @@ class Offences:
             if len(self._accounts) > _MOST_KEYS:
                 del self._accounts[next(iter(self._accounts))]
         return found
+
+
+def _lately(moments: deque[float], now: float) -> int:
+    """Count the moments of the last minute, and forget the others."""
+    while moments and moments[0] < now - _ROW_S:
+        moments.popleft()
+    return len(moments)

@@ -252,7 +252,7 @@ class SolvingService:
         busy = refused.code in (vendor.codes[Fault.NO_SLOT], vendor.codes[Fault.TOO_FAST])
         if vendor.sells_threads and refused.code == vendor.codes[Fault.ZERO_BALANCE]:
             dead, busy = False, True
-        offence = self._offences.refused(vendor, key, refused.code, dead=dead, busy=busy)
+        offence = self._offences.refused(vendor, key, refused.code, now, dead=dead, busy=busy)
         self._break(vendor, key, offence, now)
         return refused
 

@@ -48,8 +48,8 @@ class Window(StrEnum):
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a vendor bans for, beside polls; each as a number of calls, 0 where it has no such rule.
 
-    ``same_error`` refusals of one code in a row, ``dead_account`` orders with a bad key or without money in a
-    row, ``burst`` orders within 3 s.
+    ``same_error`` refusals of one code in a row within a minute, ``dead_account`` orders with a bad key or
+    without money, ``burst`` orders within 3 s.
     """
 
     same_error: int = 0

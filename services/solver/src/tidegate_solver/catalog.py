@@ -6,6 +6,7 @@ Raises ConfigurationError, naming the file and what is wrong with it.
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from importlib.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,7 @@ def load_profiles(price_file: Path | None = None) -> dict[str, Profile]:
     """Return every profile by name, with the shipped prices and the operator's over them."""
     tables = {
         entry.name.removesuffix(".toml"): _parse(entry.name, entry.read_text(encoding="utf-8"))
-        for entry in resources.files("tidegate_solver").joinpath("providers").iterdir()
+        for entry in sorted(_folder().iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".toml")
     }
     codes = msgspec.convert(tables["errors"], dict[Family, _Codes])
@@ -63,6 +64,10 @@ def load_profiles(price_file: Path | None = None) -> dict[str, Profile]:
     return {
         name: _finished(profile, name, codes[profile.family], prices) for name, profile in profiles.items()
     }
+
+
+def _folder() -> Traversable:
+    return resources.files("tidegate_solver").joinpath("providers")
 
 
 def choose_profile(name: str, *, price_file: Path | None = None, **overrides: Any) -> Profile:

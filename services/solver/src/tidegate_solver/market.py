@@ -194,10 +194,13 @@ class Market:
     def rejected(self, member: Member, request: CaptchaRequest, reply: wire.Rejected) -> None:
         """Take note of a refusal to make a task."""
         self._judge_error(member, reply.code, reply.kind)
+        if reply.kind is ErrorKind.BUSY or self._is_of_the_account(reply.code, reply.kind):
+            return
+        # Whatever else it says: who goes on repeating what a vendor calls nonsense gets banned.
+        site, kind = request.state.site, request.challenge.kind
+        self._done(member, Duty.TAKE, site, kind, well=False)
         if reply.kind in _NONSENSE:
-            # Repeating what a vendor calls nonsense gets accounts banned.
-            self._refusal_noted(member, request.state.site, request.challenge.kind, well=False)
-            self._done(member, Duty.TAKE, request.state.site, request.challenge.kind, well=False)
+            self._refusal_noted(member, site, kind, well=False)
 
     def made(self, member: Member, request: CaptchaRequest) -> None:
         """Take note that a task was made."""
@@ -288,9 +291,13 @@ class Market:
                 return duty.value
         return None
 
+    @staticmethod
+    def _is_of_the_account(code: str, kind: ErrorKind) -> bool:
+        return kind is ErrorKind.FATAL and not is_of_the_request(code)
+
     def _judge_error(self, member: Member, code: str, kind: ErrorKind) -> None:
         now_s, wait_s = self._clock.monotonic(), member.provider.profile.waits.get(code, 0.0)
-        if kind is ErrorKind.FATAL and not is_of_the_request(code):
+        if self._is_of_the_account(code, kind):
             if member.standing.take_out(code, wait_s, now_s):
                 self._emit(events.ProviderOut(provider=member.name, code=code, looks_again=True))
         elif wait_s > 0 and member.standing.pause(code, wait_s, now_s):
