@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.structs import TopicPartition
+from aiokafka import AIOKafkaProducer
 from support.campaign import get_json
 from support.kafka import ignore
 from tidegate.backlog import KafkaBacklog
 from tidegate.captcha_records import CaptchaRequest
 from tidegate.clock import SystemClock
+from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.errors import BrokerError
 from tidegate.records import decoder
 from tidegate.settings import KafkaSettings
@@ -285,20 +285,12 @@ def _options(plan: Plan, folder: Path) -> StackOptions:
 
 async def _requests(kafka: KafkaSettings) -> dict[str, list[tuple[int, float]]]:
     """Return append time and lifetime of all captcha requests, by the page they are for."""
-    topic = kafka.prefix + Topic.CAPTCHA_REQUESTS
-    partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        while batches := await consumer.getmany(*partitions, timeout_ms=2000):
-            for record in (record for records in batches.values() for record in records):
-                request = _REQUEST.decode(record.value or b"")
-                found[request.challenge.page_url].append((record.timestamp, request.lifetime_s))
-    finally:
-        await consumer.stop()
+    reader = KafkaReader(kafka)
+    for partition in range(kafka.partitions):
+        async for record in reader.read(Topic.CAPTCHA_REQUESTS, partition):
+            request = _REQUEST.decode(record.value)
+            found[request.challenge.page_url].append((record.timestamp_ms, request.lifetime_s))
     return found
 
 
