@@ -147,14 +147,17 @@ async def put(bootstrap: str, prefix: str, records: Iterable[Outgoing]) -> int:
 
 
 class Ends:
-    """How many records topics have; a consumer that reads none of them."""
+    """How many records a topic has. It reads none of them, but commits as ``group`` as if it had."""
 
-    def __init__(self, bootstrap: str, *topics: str) -> None:
-        self._partitions = [KafkaPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    def __init__(self, bootstrap: str, topic: str, *, group: str) -> None:
+        self._partitions = [KafkaPartition(topic, number) for number in range(PARTITIONS)]
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False
+        )
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
+        self._consumer.assign(self._partitions)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -162,7 +165,9 @@ class Ends:
 
     async def count(self) -> int:
         """Return the sum of all end offsets."""
-        return sum((await self._consumer.end_offsets(self._partitions)).values())
+        ends = await self._consumer.end_offsets(self._partitions)
+        await self._consumer.commit(ends)
+        return sum(ends.values())
 
     async def reach(self, count: int, seconds: float, reading: Callable[[], float] = float) -> float:
         """Wait until there are so many; return the highest reading meanwhile. Raises TimeoutError."""
@@ -170,5 +175,5 @@ class Ends:
         async with asyncio.timeout(seconds):
             while await self.count() < count:
                 highest = max(highest, reading())
-                await asyncio.sleep(0.05)  # noqa: TID251 -- real processes, real time
+                await asyncio.sleep(0.2)  # noqa: TID251 -- real processes, real time
         return highest

@@ -75,7 +75,8 @@ async def measure(rig: Rig) -> dict[str, float]:
         async with rig.stack(services=services, env=env, clickhouse_url="http://127.0.0.1:9") as stack:
             fetcher = stack.process("fetcher").pid
             prefix = stack.settings.kafka.prefix
-            async with Ends(stack.bootstrap, prefix + Topic.PAGES) as pages:
+            # The fetcher waits for whoever stores its pages.
+            async with Ends(stack.bootstrap, prefix + Topic.PAGES, group=f"{prefix}storer") as pages:
                 await put(stack.bootstrap, prefix, jobs(port, 0, _WARM_UP))
                 await pages.reach(_WARM_UP, 60)
                 loop = asyncio.get_running_loop()

@@ -56,6 +56,8 @@ class BrokerClock:
         self._since_s = clock.monotonic()
         self._least: int | None = None
         self._least_before: int | None = None
+        self.offset_ms = 0
+        """Broker's clock minus this host's, in milliseconds; 0 until something was produced."""
 
     def observe(self, sent_wall_ms: int, append_ms: int) -> None:
         """Take the append time that the broker acknowledged for a record sent at ``sent_wall_ms``."""
@@ -70,12 +72,8 @@ class BrokerClock:
         if self._least is None or difference < self._least:
             self._least = difference
         self._seen += 1
-
-    @property
-    def offset_ms(self) -> int:
-        """Broker's clock minus this host's, in milliseconds; 0 until something was produced."""
-        known = [least for least in (self._least, self._least_before) if least is not None]
-        return min(known, default=0)
+        before = self._least_before
+        self.offset_ms = self._least if before is None else min(self._least, before)
 
     def now_ms(self) -> int:
         """Return the broker's epoch milliseconds, as well as this process knows them."""

@@ -15,6 +15,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from multidict import CIMultiDict
 from tidegate.clock import BrokerClock, Clock
 from tidegate.outcome import Reason
+from tidegate.shared_deadline import SharedDeadline
 from yarl import URL
 
 from tidegate_fetcher import cookies
@@ -78,19 +79,27 @@ class HttpClient:
         self._broker_clock = broker_clock
         self._max_body_bytes = max_body_bytes
         self._max_redirects = max_redirects
-        self._total_s = total_s
+        self._deadline = SharedDeadline(total_s)
         self._large = asyncio.Semaphore(large_bodies)
 
     async def send(self, request: Request) -> Response:
         """Return the final answer. Raises NetworkFailedError and RefusedError, nothing else foreseen."""
         route = await self._connections.take(request.proxy)
         failed = True
+        task = asyncio.current_task()
+        assert task is not None
+        late = False
+        self._deadline.begin(task)
         try:
-            async with asyncio.timeout(self._total_s):
+            try:
                 response = await self._follow(request, route)
+            finally:
+                late = self._deadline.end(task)
             failed = False
-        except TimeoutError as error:
-            sentence = f"The site took longer than {self._total_s:g} s."
+        except asyncio.CancelledError as error:
+            if not late:
+                raise
+            sentence = f"The site took longer than {self._deadline.seconds:g} s."
             raise NetworkFailedError(sentence, url=request.url) from error
         except RefusedError:
             failed = False  # the way out did its part

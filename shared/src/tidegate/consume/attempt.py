@@ -8,13 +8,13 @@ import asyncio
 from typing import TypeVar
 
 from tidegate.clock import Clock
-from tidegate.consume.handler_deadline import HandlerDeadline
 from tidegate.consume.plan import Fault, Plan
 from tidegate.consume.runtime_events import HandlerFaulted
 from tidegate.consume.service import Service, Work
 from tidegate.errors import BrokerError, RecordError
 from tidegate.events import Emit
 from tidegate.outcome import ErrorClass, Outcome, Retry
+from tidegate.shared_deadline import SharedDeadline
 
 P = TypeVar("P")
 
@@ -22,7 +22,7 @@ _LONGEST_BACKOFF_S = 30.0
 
 
 async def attempt(
-    service: Service[P], work: Work[P], plan: Plan, deadline: HandlerDeadline, *, clock: Clock, emit: Emit
+    service: Service[P], work: Work[P], plan: Plan, deadline: SharedDeadline, *, clock: Clock, emit: Emit
 ) -> Outcome:
     """Return what the handler says, or what its failure means by ``plan.fault``.
 

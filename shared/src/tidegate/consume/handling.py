@@ -10,7 +10,6 @@ from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import delays
 from tidegate.consume.attempt import attempt
 from tidegate.consume.fault_limit import FaultLimit
-from tidegate.consume.handler_deadline import HandlerDeadline
 from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service, Sink, Work
 from tidegate.consume.settling import Settlement, delayed, settle
@@ -19,6 +18,7 @@ from tidegate.events import Emit
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
 from tidegate.records import Inbound, Job, stray_job
 from tidegate.salvage import unread_job
+from tidegate.shared_deadline import SharedDeadline
 from tidegate.topics import DELAYS, Topic
 from tidegate.tracing import Tracing, traced
 
@@ -48,7 +48,7 @@ class Handling(Generic[P]):
         self._emit = emit
         self._tracing = tracing
         self._limit = limit
-        self._deadline = HandlerDeadline(plan.deadline_s)
+        self._deadline = SharedDeadline(plan.deadline_s)
 
     async def handle(self, record: Inbound) -> bool:
         """Handle a record and produce what its outcome asks for.

@@ -23,6 +23,7 @@ _MOST_LABEL_SETS = 500
 Page = Callable[[], tuple[bytes, str]]
 Record = Callable[[Event], None]
 Snapshot = Callable[[], Mapping[str, object]]
+Labels = Mapping[str, str]
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +46,9 @@ class Meters:
                 self._states.append(metric)
                 continue
             record = _instrument(meter, metric)
+            sets = LabelSets(metric.labels)
             for source in metric.sources:
-                self._by_event.setdefault(source.event, []).append(_recorder(metric, source, record))
+                self._by_event.setdefault(source.event, []).append(_recorder(sets, source, record))
 
     def emit(self, event: Event) -> None:
         """Move whatever the event moves."""
@@ -61,41 +63,68 @@ class Meters:
             )
 
 
-def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Mapping[str, str]], None]:
-    match metric.kind:
-        case Kind.COUNTER:
-            return meter.create_counter(metric.name, metric.unit, metric.meaning).add
-        case Kind.HISTOGRAM:
-            return meter.create_histogram(
-                metric.name, metric.unit, metric.meaning, explicit_bucket_boundaries_advisory=metric.buckets
-            ).record
-        case Kind.GAUGE:
-            return meter.create_gauge(metric.name, metric.unit, metric.meaning).set
+class LabelSets:
+    """The label sets of one metric by their values; beyond a bound they fall into one."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self._known: dict[tuple[object, ...], Labels] = {}
+        self._others = dict.fromkeys(labels, "other")
+
+    def of(self, values: tuple[object, ...]) -> Labels:
+        """Return the set with these values; the same object for the same values."""
+        known = self._known.get(values)
+        if known is not None:
+            return known
+        if len(self._known) >= _MOST_LABEL_SETS:
+            return self._others
+        named = zip(self.labels, values, strict=True)
+        labels = {label: "none" if part is None else str(part) for label, part in named}
+        self._known[values] = labels
+        return labels
 
 
-def _recorder(metric: Metric, source: Source, record: Callable[[float, Mapping[str, str]], None]) -> Record:
-    """Return what one event does to one metric; label sets beyond a bound fall into one."""
-    labels, value, scale, where = metric.labels, source.value, source.scale, source.where
-    sets: dict[tuple[object, ...], dict[str, str]] = {}
-    others = dict.fromkeys(labels, "other")
+def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Labels], None]:
+    """Return what takes an amount with its labels.
+
+    Counters and gauges are kept here and read when somebody looks: each page moves several, and telling the
+    SDK of each movement costs more than all else that is done for an event.
+    """
+    if metric.kind is Kind.HISTOGRAM:
+        return meter.create_histogram(
+            metric.name, metric.unit, metric.meaning, explicit_bucket_boundaries_advisory=metric.buckets
+        ).record
+    # By identity: ``LabelSets`` gives the same object for the same labels.
+    kept: dict[int, tuple[float, Labels]] = {}
+
+    def add(amount: float, labels: Labels) -> None:
+        before = kept.get(id(labels))
+        kept[id(labels)] = (amount if before is None else before[0] + amount, labels)
+
+    def put(amount: float, labels: Labels) -> None:
+        kept[id(labels)] = (amount, labels)
+
+    def read(_options: CallbackOptions) -> Iterable[Observation]:
+        # Somebody may look from another thread.
+        return [Observation(amount, labels) for amount, labels in list(kept.values())]
+
+    if metric.kind is Kind.COUNTER:
+        meter.create_observable_counter(metric.name, [read], metric.unit, metric.meaning)
+        return add
+    meter.create_observable_gauge(metric.name, [read], metric.unit, metric.meaning)
+    return put
+
+
+def _recorder(sets: LabelSets, source: Source, record: Callable[[float, Labels], None]) -> Record:
+    """Return what one event does to one metric."""
+    labels, value, scale, where = sets.labels, source.value, source.scale, source.where
 
     def move(event: Event) -> None:
         if where is not None and getattr(event, where[0]) != where[1]:
             return
         amount = getattr(event, value) if isinstance(value, str) else value
-        if amount is None:
-            return
-        key = tuple([getattr(event, label) for label in labels])
-        attributes = sets.get(key)
-        if attributes is None:
-            if len(sets) >= _MOST_LABEL_SETS:
-                attributes = others
-            else:
-                named = zip(labels, key, strict=True)
-                attributes = sets[key] = {
-                    label: "none" if part is None else str(part) for label, part in named
-                }
-        record(amount * scale, attributes)
+        if amount is not None:
+            record(amount * scale, sets.of(tuple([getattr(event, label) for label in labels])))
 
     return move
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from tidegate.consume.handler_deadline import HandlerDeadline
+from tidegate.shared_deadline import SharedDeadline
 
 
-async def under(deadline: HandlerDeadline, work: Awaitable[str]) -> str:
+async def under(deadline: SharedDeadline, work: Awaitable[str]) -> str:
     """Work under the deadline as the runtime does; say how it ended."""
     task = asyncio.current_task()
     assert task is not None
@@ -44,7 +44,7 @@ async def at_once() -> str:
 
 async def test_whoever_is_late_is_cancelled_and_nobody_else() -> None:
     """The task itself is then as if nothing had been: a worker goes on with the next record (C10)."""
-    deadline = HandlerDeadline(0.003)
+    deadline = SharedDeadline(0.003)
 
     async def worker() -> list[str]:
         said = [await under(deadline, work()) for work in (at_once, for_ever, at_once, deaf, at_once)]
@@ -59,7 +59,7 @@ async def test_whoever_is_late_is_cancelled_and_nobody_else() -> None:
 
 async def test_each_has_its_own_time() -> None:
     """One timer for all of them: who began later is late later."""
-    deadline = HandlerDeadline(0.004)
+    deadline = SharedDeadline(0.004)
     loop = asyncio.get_running_loop()
     took = []
 
@@ -79,7 +79,7 @@ async def test_each_has_its_own_time() -> None:
 @pytest.mark.parametrize("seconds", [None, 60.0, 0.0])
 async def test_a_cancellation_by_somebody_else_stays_one(seconds: float | None) -> None:
     """Also where it comes together with the deadline's own."""
-    deadline = HandlerDeadline(seconds)
+    deadline = SharedDeadline(seconds)
     task = asyncio.ensure_future(under(deadline, for_ever()))
     asyncio.get_running_loop().call_soon(task.cancel)
     assert await task == "cancelled"

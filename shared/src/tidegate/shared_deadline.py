@@ -1,8 +1,8 @@
-"""The deadline of handlers: one timer for all of them.
+"""A deadline for many tasks: one timer for all of them.
 
-All handlers of a service may take equally long, so the one that began first is the next to be late, and
-only its moment needs a timer. ``asyncio.timeout`` arms and disarms one for each record: a quarter of what the
-runtime costs.
+All handlers of a service may take equally long, and so may all requests of a client. So the one that began
+first is the next to be late, and only its moment needs a timer. ``asyncio.timeout`` arms and disarms one for
+each: a quarter of what the runtime costs.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import asyncio
 _Task = asyncio.Task[object]
 
 
-class HandlerDeadline:
-    """Cancels the tasks whose handler takes longer than ``seconds``; None lets all of them go on.
+class SharedDeadline:
+    """Cancels the tasks whose work takes longer than ``seconds``; None lets all of them go on.
 
     The same bargain as ``asyncio.timeout``: ``end`` says whether a CancelledError was ours, and takes it back
     from the task unless somebody else cancelled it too.
@@ -25,7 +25,7 @@ class HandlerDeadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, task: _Task) -> None:
-        """A handler begins in this task."""
+        """Work begins in this task."""
         if self.seconds is None:
             return
         loop = task.get_loop()
