@@ -141,6 +141,7 @@ class _Load:
                 "message.timeout.ms": 600_000,
                 "reconnect.backoff.max.ms": 500,
                 "linger.ms": 5,
+                "log_level": 0,  # of a broker that is away it has nothing new to say
             }
         )
 
