@@ -71,8 +71,9 @@ async def test_a_header_whose_name_is_no_text_holds_up_nothing(broker: Broker, t
     try:
         await until(lambda: member.assigned, seconds=30)
         records: list[Inbound] = []
-        while len(records) < 9:
-            records += await source.poll([_URLS], max_records=100, timeout_s=1)
+        async with asyncio.timeout(20):
+            while len(records) < 9:
+                records += await _polled(source, [_URLS])
     finally:
         await source.stop()
     assert [record.offset for record in records] == list(range(9))
@@ -116,23 +117,26 @@ async def test_a_batch_that_cannot_be_read_takes_nothing_of_other_partitions_alo
     await source.start(member)
     wanted = [TopicPartition(Topic.URLS, number) for number in range(3)]
     values: set[bytes] = set()
-    failures = 0
     try:
         await until(lambda: member.assigned, seconds=30)
         # All three are fetched before the first poll asks for them, so that it meets them together.
         await asyncio.sleep(1)  # noqa: TID251 -- a real broker, real time
         async with asyncio.timeout(20):
             while len(values) < 3:
-                try:
-                    records = await source.poll(wanted, max_records=100, timeout_s=0.5)
-                except BrokerError:
-                    failures += 1
-                else:
-                    values |= {record.value for record in records}
+                values |= {record.value for record in await _polled(source, wanted)}
     finally:
         await source.stop()
     assert values == {b"one", b"unreadable", b"three"}
-    assert failures == 1
+    assert _Unreadable.left == 0
+
+
+async def _polled(source: KafkaSource, wanted: list[TopicPartition]) -> list[Inbound]:
+    """Poll as the runtime does: what may pass is waited out."""
+    try:
+        return await source.poll(wanted, max_records=100, timeout_s=0.5)
+    except BrokerError:
+        await asyncio.sleep(0.1)  # noqa: TID251 -- a real broker, real time
+        return []
 
 
 def _source(settings: KafkaSettings) -> KafkaSource:

@@ -132,10 +132,10 @@ class KafkaSource:
         except NoOffsetForPartitionError:
             # The fetcher ran ahead of the explicit start position; the next poll has it.
             return []
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
             mend_batches()
             self._go_back(wanted)
-            return []
+            raise BrokerError(f"a header's name is no text: {error!r}") from error
         except (KafkaError, IllegalStateError) as error:
             self._go_back(wanted)
             raise BrokerError(repr(error)) from error
