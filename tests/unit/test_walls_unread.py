@@ -1,8 +1,6 @@
 """The wall on answers that nobody reads."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tidegate.errors import ConfigurationError, IllegalTransitionError
 from tidegate.flow.unread import UnreadChange, UnreadPolicy, UnreadWall
 
@@ -51,32 +49,3 @@ def test_a_policy_out_of_range_is_refused(fields: dict[str, float]) -> None:
     """It checks itself when it is made."""
     with pytest.raises(ConfigurationError):
         UnreadPolicy(**fields)
-
-
-@given(
-    readings=st.lists(
-        st.tuples(
-            st.floats(0.1, 20.0), st.dictionaries(st.integers(0, 3), st.floats(0.0, 120.0), max_size=4)
-        ),
-        max_size=25,
-    )
-)
-def test_it_is_shut_for_what_was_old_and_has_not_been_young_since(
-    readings: list[tuple[float, dict[int, float]]],
-) -> None:
-    """Told once when it shuts, and once when it opens."""
-    wall = UnreadWall()
-    now = 0.0
-    old: set[int] = set()
-    for pause_s, ages in readings:
-        now += pause_s
-        changes = wall.observe(ages, now)
-        before = set(old)
-        for partition in range(4):
-            age = ages.get(partition, 0.0)
-            if age >= 60.0:
-                old.add(partition)
-            elif age < 30.0:
-                old.discard(partition)
-        assert {change.partition for change in changes} == before ^ old
-        assert {partition for partition in range(4) if wall.is_shut(partition, now)} == old
