@@ -124,6 +124,10 @@ slots-model: $(STAMP) ## The same to its end, twelve days on, in simulated time
 outages: $(STAMP) ## Take ClickHouse, the broker and the solving service away for a minute each (needs Java 17 and Maven)
 	PYTHONPATH=tests $(BIN)/python tests/load/outages.py $(if $(ONLY),--only $(ONLY))
 
+.PHONY: mutants
+mutants: $(STAMP) ## Build broken builds in copies of the tree; each must be caught: NAMES=
+	PYTHONPATH=tests $(BIN)/python tests/mutants/run.py $(NAMES)
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --count $(or $(COUNT),100000) $(if $(SEED),--seed $(SEED))
