@@ -70,7 +70,7 @@ ENDS = ("page", "dead", "garbage")
 FAULTS = ("kill", "stop", "start", "rebalance", "isolate", "refuse commits", "lose commit answers")
 
 # Far above what any script takes: who is not done by then never will be.
-_PATIENCE_S = 900.0
+_PATIENCE_S = 300.0
 
 
 class Script(msgspec.Struct, frozen=True):
