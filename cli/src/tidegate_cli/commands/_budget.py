@@ -11,8 +11,9 @@ from tidegate.events import Event
 from tidegate.ledger.entries import Admit, Limit, Scope
 from tidegate.money import format_usd
 
-from tidegate_cli.commands._run import print_json, reachable, usd
+from tidegate_cli.commands._run import print_json, reachable
 from tidegate_cli.exits import Exit
+from tidegate_cli.runs.amounts import usd
 from tidegate_cli.runs.hearing import sentences
 from tidegate_cli.runs.office import office_of
 from tidegate_cli.runs.overview import Money, money

@@ -20,6 +20,7 @@ from tidegate_cli.crawl.session import CrawlOptions, crawl, folder_name, service
 from tidegate_cli.crawl.source import sources_of
 from tidegate_cli.crawl.summary import show
 from tidegate_cli.installation import by_address, new_data_dir
+from tidegate_cli.runs.amounts import usd
 from tidegate_cli.stack.options import StackOptions
 
 
@@ -30,6 +31,7 @@ class CrawlArguments(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None
     data: Path | None
     solve: tuple[str, ...]
+    budget: str | None
     allow_private: bool
     broker: str | None
     as_json: bool
@@ -46,6 +48,7 @@ async def crawl_main(arguments: CrawlArguments, place: Place) -> int:
     sources = sources_of(arguments.inputs)
     run = checked_run(arguments.run) if arguments.run is not None else run_name("crawl")
     solve = checked_hosts(arguments.solve)
+    budget = None if arguments.budget is None else usd("--budget", arguments.budget)
     load(Settings)
     bootstrap, clickhouse_url = by_address()
     broker = choose_broker(arguments.broker, bootstrap)
@@ -62,6 +65,7 @@ async def crawl_main(arguments: CrawlArguments, place: Place) -> int:
         run=run,
         stack=stack,
         sources=sources,
+        budget=budget,
         keep=arguments.keep,
         patience=Patience(timeout_s=arguments.timeout_s, stall_timeout_s=arguments.stall_timeout_s),
         since_start_s=since_start_s,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.events import Event
-from tidegate.money import format_usd, parse_usd
+from tidegate.money import format_usd
 from tidegate.runs import RunState
 from tidegate.settings import ClickHouseSettings, Settings
 
@@ -20,12 +20,14 @@ from tidegate_cli.dlq.selection import duration_s
 from tidegate_cli.exits import Exit
 from tidegate_cli.installation import find
 from tidegate_cli.runs import control
+from tidegate_cli.runs.amounts import usd
 from tidegate_cli.runs.hearing import sentences
 from tidegate_cli.runs.office import office_of
 from tidegate_cli.runs.overview import RunCounts, RunRow, run_rows
 from tidegate_cli.warehouse import Row, quoted, warehouse
 
 _LATEST = 50
+_WIDE = 200
 
 
 async def create_main(
@@ -77,7 +79,8 @@ async def runs_main(name: str | None, *, data: Path | None, as_json: bool) -> in
         print_json({"runs": rows, "clickhouse_error": trouble})
     else:
         console = Console()
-        console.print(_table(rows))
+        # A file or a pipe has no width that a table must fit into.
+        console.print(_table(rows), width=None if console.is_terminal else _WIDE)
         if trouble is not None:
             console.print(f"[red]✗[/] {escape(trouble)}", highlight=False, soft_wrap=True)
     return Exit.CHECK_FAILED if name is not None and not rows else Exit.OK
@@ -139,14 +142,6 @@ def reachable(data: Path | None) -> Settings:
     if not installation.reachable:
         raise ConfigurationError(f"No stack is running on {installation.data}: its runs ended with it.")
     return installation.settings
-
-
-def usd(option: str, text: str) -> int:
-    """Read an amount. Raises ConfigurationError."""
-    try:
-        return parse_usd(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}.") from error
 
 
 def print_json(value: Any) -> None:

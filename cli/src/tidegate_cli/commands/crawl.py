@@ -34,6 +34,12 @@ def crawl(
             "Without it none is solved and nothing is spent.",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD", help="What its CAPTCHAs may cost at most, such as 5.00. Default: no limit."
+        ),
+    ] = None,
     allow_private: Annotated[
         bool,
         typer.Option(
@@ -82,6 +88,7 @@ def crawl(
             run=run,
             data=data,
             solve=tuple(solve or ()),
+            budget=budget,
             allow_private=allow_private,
             broker=broker,
             as_json=as_json,

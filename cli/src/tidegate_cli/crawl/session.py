@@ -24,6 +24,8 @@ from tidegate_cli.crawl.report import DemoChecks, Report
 from tidegate_cli.crawl.source import Source, measure, spool
 from tidegate_cli.crawl.submission import Submitter, Tally, kafka_intake
 from tidegate_cli.crawl.watch import Watcher
+from tidegate_cli.runs import control
+from tidegate_cli.runs.office import office_of
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 from tidegate_cli.warehouse import Warehouse, load_driver, warehouse
@@ -36,7 +38,7 @@ class CrawlOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a crawl. ``since_start_s`` is for how long the command has run already.
 
     ``prepare`` gives the input once the stack is up; without it, ``sources`` is the input. ``check`` looks at
-    the rows before the stack is stopped.
+    the rows before the stack is stopped. ``budget`` in millionths of a US dollar, None for no limit.
     """
 
     run: str
@@ -44,6 +46,7 @@ class CrawlOptions(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
     prepare: Prepare | None = None
     check: Check | None = None
+    budget: int | None = None
     keep: bool = False
     patience: Patience = Patience()
     since_start_s: float = 0.0
@@ -126,6 +129,9 @@ class _Session:
             raise ConfigurationError(
                 f"The run {options.run!r} has outcomes already; give this crawl another name (--run)."
             )
+        if options.budget is not None:
+            async with office_of(self._stack.settings, []) as office:
+                await control.create(office, options.run, budget=options.budget)
         self._display.crawl(progress)
         with Ledger(options.folder / "submitted.sqlite") as ledger:
             watcher = Watcher(
