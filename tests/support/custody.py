@@ -285,7 +285,8 @@ class Member:
 
     async def isolate(self) -> None:
         """The group gives its partitions away, and it does not hear of it."""
-        if self.isolated or len(self._world.members) == 1:
+        joined = self.source in self._world.broker.groups[PLAN.group]
+        if self.isolated or not joined or len(self._world.members) == 1:
             return
         self.isolated = self.source.refuse_commits = True
         self._world.broker.groups[PLAN.group].remove(self.source)
