@@ -35,6 +35,11 @@ class Strike(msgspec.Struct, frozen=True, kw_only=True):
     position: str
     pages: tuple[str, ...] = ()
 
+    @property
+    def is_forced(self) -> bool:
+        """Whether it is a kill that fell between createTask and its reply, for certain."""
+        return self.kind == "kill" and self.position in ("before", "after")
+
 
 class Shares(msgspec.Struct, frozen=True):
     """How often a createTask is struck at each position, and how often the solver is stopped for a while."""
@@ -73,7 +78,7 @@ class Gateway:
     @property
     def forced(self) -> int:
         """How many kills fell between createTask and its reply, for certain."""
-        return sum(each.position in ("before", "after") for each in self.strikes)
+        return sum(each.is_forced for each in self.strikes)
 
     def strike(self, target: str, number: int, position: str = "any") -> bool:
         """Signal a process and take note of what was out; False where it could not be signalled."""

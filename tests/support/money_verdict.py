@@ -76,9 +76,7 @@ def judged(evidence: Evidence) -> Judgement:
         problems.append(f"the ledger knows of {ledger.spent}, charged were {total_charged}")
     doubles = _doubles(evidence, booked, charged, problems)
     problems += _outcomes(evidence)
-    forced = [
-        each for each in evidence.strikes if each.position in ("before", "after") and each.kind == "kill"
-    ]
+    forced = [each for each in evidence.strikes if each.is_forced]
     figures = {
         "requests": len(booked),
         "solves_charged": len(evidence.charges),
