@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support.kafka import Broker, local_tansu
 from tidegate.clock import SystemClock
 from tidegate.errors import BrokerError, ConfigurationError
-from tidegate.kafka_admin import apply_topics, site_partitions
+from tidegate.kafka_admin import apply_topics, retention_ms, site_partitions
 from tidegate.settings import KafkaSettings, Settings
 from tidegate.topic_plan import TopicAction, TopicResult
 from tidegate.topics import MAX_RECORD_BYTES, Topic, declare
@@ -69,9 +69,19 @@ async def test_the_embedded_broker_cannot_be_mended_and_the_result_says_so(
     """A difference stays a difference where the broker has no such request."""
     await apply_topics(settings(tansu.bootstrap, topic_prefix))
     results = await apply_topics(settings(tansu.bootstrap, topic_prefix, outage_days=20), mend=True)
-    assert actions(results) == {TopicAction.DIFFERS}
+    # What is kept for ever is kept for as long as before.
+    assert actions(results) == {TopicAction.DIFFERS, TopicAction.OK}
     assert {each.setting for result in results for each in result.differences} == {"retention.ms"}
     assert not any(result.mended for result in results)
+
+
+async def test_how_long_topics_keep_their_records_is_read_from_the_broker(
+    tansu: Broker, topic_prefix: str
+) -> None:
+    """What the broker says counts, not what is declared; for ever is -1 (C6)."""
+    await apply_topics(settings(tansu.bootstrap, topic_prefix, outage_days=3))
+    kept = await retention_ms(settings(tansu.bootstrap, topic_prefix))
+    assert (kept["urls"], kept["budget"]) == (3 * 86_400_000, -1)
 
 
 async def test_missing_topics_are_named(tansu: Broker, topic_prefix: str) -> None:

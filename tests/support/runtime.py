@@ -1,7 +1,7 @@
 """A runtime on a broker in memory, with a service that a test scripts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from tidegate.clock import BrokerClock, Clock, SystemClock
@@ -81,6 +81,7 @@ class Harness:
         plan: Plan = PLAN,
         settings: RuntimeSettings = QUICK,
         clock: Clock | None = None,
+        retention_ms: Mapping[str, int] | None = None,
     ) -> None:
         self.broker = broker
         self.service = service
@@ -98,6 +99,7 @@ class Harness:
             clock=self.clock,
             broker_clock=BrokerClock(self.clock),
             emit=self.events.append,
+            retention_ms=retention_ms,
         )
 
     @asynccontextmanager

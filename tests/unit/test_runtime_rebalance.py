@@ -8,11 +8,12 @@ from support.runtime import PLAN, Harness, ScriptedService, put
 from support.virtual_time import LoopClock, virtually
 from tidegate.consume.deadlines import heartbeat_s, rebalance_timeout_s, revocation_s
 from tidegate.consume.offsets import Commit, TopicPartition
+from tidegate.consume.runtime_events import BrokerAway
 from tidegate.consume.service import Work
 from tidegate.consume.transport import Listener
 from tidegate.errors import BrokerError, CommitRefusedError
 from tidegate.outcome import Done, Outcome
-from tidegate.patience import BrokerAway, unless, until_reached
+from tidegate.patience import unless, until_reached
 from tidegate.settings import RuntimeSettings
 from tidegate.testing.fake_broker import FakeBroker, FakeSource
 

@@ -130,6 +130,23 @@ async def site_partitions(settings: Settings) -> int:
     return equal_count(_counts(specs, kafka, counts))
 
 
+async def retention_ms(settings: Settings) -> dict[str, int]:
+    """Return how long each declared topic keeps its records, by its logical name; -1 is for ever.
+
+    What the broker says counts; where it does not say, what is declared. Raises BrokerError.
+    """
+    kafka = settings.kafka
+    specs = declare(kafka.outage_days)
+    async with _administering(kafka) as admin:
+        found = await _describe(admin, [kafka.prefix + spec.topic for spec in specs])
+    kept = {}
+    for spec in specs:
+        topic = found.get(kafka.prefix + spec.topic)
+        said = "" if topic is None else topic.config.get("retention.ms", "")
+        kept[str(spec.topic)] = int(said) if said.lstrip("-").isdecimal() else spec.retention_ms
+    return kept
+
+
 @asynccontextmanager
 async def _administering(kafka: KafkaSettings) -> AsyncIterator[_Admin]:
     admin: _Admin = AIOKafkaAdminClient(

@@ -2,24 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from tidegate.clock import Clock
+from tidegate.consume.runtime_events import BrokerAway
 from tidegate.errors import BrokerError
-from tidegate.events import Emit, Event
+from tidegate.events import Emit
 
 T = TypeVar("T")
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 15.0
-
-
-class BrokerAway(Event, frozen=True):
-    """No broker answers while the service starts; it is asked again, and the service is not ready."""
-
-    level: ClassVar[str] = "warning"
-    error: str
-    wait_s: float
 
 
 async def until_reached(ask: Callable[[], Awaitable[T]], clock: Clock, emit: Emit) -> T:

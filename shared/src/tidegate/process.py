@@ -29,7 +29,7 @@ from tidegate.consume.service import Service, Sink
 from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
-from tidegate.kafka_admin import site_partitions
+from tidegate.kafka_admin import retention_ms, site_partitions
 from tidegate.memory import collect_seldom, return_freed_memory
 from tidegate.patience import until_reached
 from tidegate.probe import ready
@@ -191,13 +191,13 @@ async def _run(
     kafka, clock = settings.kafka, SystemClock()
     broker_clock = BrokerClock(clock)
 
-    async def reach() -> tuple[int, KafkaSink]:
-        partitions = await site_partitions(settings)
+    async def reach() -> tuple[int, dict[str, int], KafkaSink]:
+        partitions, kept = await site_partitions(settings), await retention_ms(settings)
         sink = KafkaSink(kafka, clock=clock, broker_clock=broker_clock, emit=emit)
         await sink.start(partitions)
-        return partitions, sink
+        return partitions, kept, sink
 
-    partitions, sink = await until_reached(reach, clock, emit)
+    partitions, kept, sink = await until_reached(reach, clock, emit)
     emit(Configured(bootstrap=kafka.bootstrap, prefix=kafka.prefix, partitions=partitions))
     source = KafkaSource(
         kafka,
@@ -233,6 +233,7 @@ async def _run(
                 broker_clock=broker_clock,
                 emit=emit,
                 tracing=OpenTelemetryTracing(provider, plan.group),
+                retention_ms=kept,
             )
             telemetry.meters.watch(page.runtime.snapshot)
             await page.runtime.run(stop)

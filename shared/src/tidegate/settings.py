@@ -191,6 +191,16 @@ class RuntimeSettings(Section):
         description="Seconds that a held partition waits before one of its records is tried again; doubled "
         "each time that fails, up to eightfold.",
     )
+    stuck_after_s: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Seconds without progress, beyond what a handler may take, after which a partition with "
+        "work in it is said to be stuck.",
+    )
+    loop_lag_s: float = Field(
+        0.5, gt=0, le=60, description="Seconds of delay of the event loop from which on it is told of."
+    )
     fetch_bytes: int = Field(512 * 1024, ge=16_384, description="Bytes fetched ahead per partition, at most.")
 
 

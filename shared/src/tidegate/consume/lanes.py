@@ -79,6 +79,11 @@ class Buffers:
         """How many bytes of values wait in a partition."""
         return self._bytes.get(partition, 0)
 
+    def head(self, partition: TopicPartition) -> Entry | None:
+        """Return the record of a partition that waits in front."""
+        queue = self._queues.get(partition)
+        return queue[0] if queue else None
+
     def is_full(self, partition: TopicPartition) -> bool:
         """Say whether a partition's buffer is full: from its bounds on until it is half empty."""
         return partition in self._full

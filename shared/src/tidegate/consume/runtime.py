@@ -20,6 +20,7 @@ from typing import Generic, Literal, TypeVar
 
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import runtime_events as events
+from tidegate.consume.alarms import Alarms, LoopLag
 from tidegate.consume.committing import Committer
 from tidegate.consume.done_set import note_of, unpack
 from tidegate.consume.fault_limit import FaultLimit, Holds
@@ -32,6 +33,7 @@ from tidegate.consume.offsets import OffsetBook, TopicPartition
 from tidegate.consume.plan import Plan
 from tidegate.consume.service import Service, Sink
 from tidegate.consume.transport import Position, Source
+from tidegate.consume.watching import Watching
 from tidegate.consume.workers import Workers
 from tidegate.errors import BrokerError, OffsetsLostError, TidegateError
 from tidegate.events import Emit
@@ -66,7 +68,9 @@ class Runtime(Generic[P]):
         broker_clock: BrokerClock,
         emit: Emit,
         tracing: Tracing | None = None,
+        retention_ms: Mapping[str, int] | None = None,
     ) -> None:
+        """Take the parts. ``retention_ms`` is how long each topic keeps its records, where that is known."""
         self._service = service
         self._source = source
         self._settings = settings
@@ -119,6 +123,20 @@ class Runtime(Generic[P]):
             clock=clock,
             emit=emit,
         )
+        self._alarms = Alarms(
+            stuck_after_s=settings.stuck_after_s + (plan.deadline_s or 0.0), retention_ms=retention_ms or {}
+        )
+        self._lag = LoopLag(settings.loop_lag_s)
+        self._watching = Watching(
+            book=self._book,
+            buffers=self._buffers,
+            in_hand=lambda: self._workers.in_hand,
+            alarms=self._alarms,
+            lag=self._lag,
+            clock=clock,
+            broker_clock=broker_clock,
+            emit=emit,
+        )
         self._ready: set[int] = set()
         self._preparing: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[TopicPartition] = set()
@@ -143,12 +161,14 @@ class Runtime(Generic[P]):
                 self._workers.open(group)
                 poller = group.create_task(self._poll_forever())
                 committer = group.create_task(self._committer.run())
+                watcher = group.create_task(self._watching.run())
                 await stop.wait()
                 self._phase = "draining"
                 self._workers.close()
                 poller.cancel()
                 abandoned = await self._let_go(self._book.partitions)
                 committer.cancel()
+                watcher.cancel()
                 for task in self._preparing.values():
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -174,6 +194,8 @@ class Runtime(Generic[P]):
             "buffered": len(self._buffers),
             "held": len(self._holds.held),
             "isolated": len(self._isolating.partitions),
+            "stuck": len(self._alarms.stuck),
+            "loop_lag_s": round(self._lag.last_s, 3),
             "loop_age_s": round(self._clock.monotonic() - turned_at, 3),
         }
 

@@ -157,6 +157,75 @@ class PartitionFreed(Event, frozen=True):
     partition: int
 
 
+class PartitionStuck(Event, frozen=True):
+    """Work waits in a partition, and it has got no further for longer than a handler may take."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    partition: int
+    offset: int
+    stuck_s: float
+
+
+class PartitionMoves(Event, frozen=True):
+    """A partition that was stuck has got further, or has nothing to do any more."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class RetentionNears(Event, frozen=True):
+    """The oldest record that is not done has half of its topic's retention behind it: it may be deleted."""
+
+    level: ClassVar[str] = "error"
+    topic: str
+    age_s: int
+    retention_s: int
+
+
+class RetentionFar(Event, frozen=True):
+    """The oldest record that is not done is young enough again."""
+
+    topic: str
+    age_s: int
+    retention_s: int
+
+
+class ClockSkewed(Event, frozen=True):
+    """The broker's clock is that much ahead of this host's; deadlines go by the broker's."""
+
+    level: ClassVar[str] = "warning"
+    offset_s: float
+
+
+class ClockAgrees(Event, frozen=True):
+    """The broker's clock and this host's agree again."""
+
+    offset_s: float
+
+
+class LoopLagged(Event, frozen=True):
+    """The event loop came that much late: something blocks it, or the machine has no time for us."""
+
+    level: ClassVar[str] = "warning"
+    delay_s: float
+
+
+class LoopRecovered(Event, frozen=True):
+    """The event loop has been in time for a while; ``worst_s`` is the longest delay before."""
+
+    worst_s: float
+
+
+class BrokerAway(Event, frozen=True):
+    """No broker answers while the service starts; it is asked again, and the service is not ready."""
+
+    level: ClassVar[str] = "warning"
+    error: str
+    wait_s: float
+
+
 class PollFailed(Event, frozen=True):
     """The broker could not be asked for records; it is asked again."""
 

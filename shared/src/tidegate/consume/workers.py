@@ -4,7 +4,7 @@ Rejected: a task per record (a worker that goes on costs a third).
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from tidegate.clock import Clock
@@ -56,6 +56,11 @@ class Workers:
     def close(self) -> None:
         """Hand nothing out any more; what is in hand goes on."""
         self._group = None
+
+    @property
+    def in_hand(self) -> Collection[Entry]:
+        """The records that are in hand."""
+        return self._active.values()
 
     def dispatch(self) -> None:
         """Give every free slot its record."""
