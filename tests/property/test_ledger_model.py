@@ -1,12 +1,13 @@
 """The ledger against a model so naive that it is plainly right, and every replay of it against itself."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tidegate.errors import IllegalTransitionError
+from tidegate.errors import ConfigurationError, IllegalTransitionError, RecordError
 from tidegate.ledger.decisions import Applied, ChargedMore, Decision, LevelReached, Verdict
 from tidegate.ledger.entries import (
     Admit,
@@ -312,3 +313,38 @@ def test_a_budget_is_never_passed_while_nobody_charges_more_than_was_reserved(
             assert ledger.used(scope) <= limit
     assert told == sorted(set(told))
     assert set(told) <= set(LEVELS)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+ENTRY_FIELDS = ("version", "by", "id", "request_id", "run", "site", "provider", "amount", "cost", "scope")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    kind=st.sampled_from(["limit", "reserve", "settle", "void", "stop", "admit", "mark", "gift"]),
+    fields=st.dictionaries(st.sampled_from(ENTRY_FIELDS), VALUES),
+    cut=st.integers(0, 40),
+)
+def test_whatever_stands_in_the_log_is_read_by_all_or_ignored_by_all(
+    kind: str, fields: dict[str, Any], cut: int
+) -> None:
+    """M1: no record makes a reader fail in a way of its own."""
+    value = json.dumps({"kind": kind, "version": 1, "by": "x", **fields}).encode()
+    ledgers = [Ledger(), Ledger()]
+    for written in (value, value[:-cut] if cut else value, value[cut:]):
+        outcomes: set[type] = set()
+        for ledger in ledgers:
+            try:
+                ledger.apply(ledger.next_offset, NOON_MS, read_entry(written))
+            except (RecordError, ConfigurationError) as error:
+                outcomes.add(type(error))
+                ledger.skip(ledger.next_offset)
+            else:
+                outcomes.add(Applied)
+        assert len(outcomes) == 1
+    assert ledgers[0].state() == ledgers[1].state()
+    assert read_snapshot(snapshot_record(ledgers[0]).value or b"") is not None
