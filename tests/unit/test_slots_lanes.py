@@ -67,7 +67,7 @@ def test_due_retries_take_their_own_lanes_share_and_no_other() -> None:
 
 
 def test_a_flood_of_due_retries_in_one_lane_starves_no_other() -> None:
-    """Hundreds of low jobs that come to their slots at once leave the high lane its eight in thirteen (T3)."""
+    """Hundreds of low jobs due at once leave the high lane its eight in thirteen (T3)."""
     buffers = Buffers()
     for topic in DELAYS:
         fill(buffers, topic, 0, Lane.LOW, 40)
