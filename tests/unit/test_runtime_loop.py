@@ -363,7 +363,7 @@ async def test_partitions_that_come_while_it_leaves_are_not_begun(broker: FakeBr
     harness = Harness(broker, ScriptedService())
     async with harness.running():
         await until(lambda: len(harness.service.prepared) == 2)
-    await harness.runtime.on_assigned({URLS: Position(0, "")})
+    await harness.runtime._assignments.on_assigned({URLS: Position(0, "")})
     assert not harness.runtime.snapshot()["ready"]
     assert len(harness.service.prepared) == 2
 
@@ -427,7 +427,7 @@ async def test_a_produce_whose_fate_is_unknown_ends_the_process(broker: FakeBrok
 
     put(broker, "job")
     harness = Harness(broker, ScriptedService(handle))
-    harness.runtime._handling._sink = Fenced()  # type: ignore[assignment]
+    harness.runtime._parts.handling._sink = Fenced()  # type: ignore[assignment]
     with pytest.RaisesGroup(FatalProduceError):
         await harness.runtime.run(harness.stop)
     assert broker.committed("fetcher", URLS) == 0

@@ -1,7 +1,7 @@
 """A rebalance ends within its deadline, whatever the handlers and the broker do."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 from support.runtime import PLAN, Harness, ScriptedService, put
@@ -14,6 +14,7 @@ from tidegate.consume.transport import Listener
 from tidegate.errors import BrokerError, CommitRefusedError
 from tidegate.outcome import Done, Outcome
 from tidegate.patience import unless, until_reached
+from tidegate.records import Inbound
 from tidegate.settings import RuntimeSettings
 from tidegate.testing.fake_broker import FakeBroker, FakeSource
 
@@ -47,7 +48,7 @@ def test_giving_partitions_up_takes_no_longer_than_the_group_waits() -> None:
         settings = RuntimeSettings(drain_deadline_s=DRAIN_S, commit_interval_s=0.5)
         harness = Harness(broker, ScriptedService(stubborn), settings=settings, clock=clock)
         harness.runtime._source = source = SilentSource(broker, group=PLAN.group, topics=PLAN.all_topics)
-        harness.runtime._committer._source = source
+        harness.runtime._parts.committer._source = source
         running = asyncio.ensure_future(harness.runtime.run(harness.stop))
         await clock.sleep(11)  # into the commit that begins the partition, or the one after
         before = clock.monotonic()
@@ -106,6 +107,40 @@ async def test_what_is_waited_for_ends_when_the_process_is_told_to() -> None:
     assert await unless(stop, never()) is None
 
 
+class TornSource(FakeSource):
+    """A partition whose log cannot be read: every poll that asks for it fails."""
+
+    async def poll(
+        self, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
+    ) -> list[Inbound]:
+        """Fail, or read."""
+        wanted = list(partitions)
+        if TopicPartition("urls", 1) in wanted:
+            raise BrokerError("a record is corrupt")
+        return await super().poll(wanted, max_records=max_records, timeout_s=timeout_s)
+
+
+def test_a_partition_that_cannot_be_read_does_not_keep_the_others_from_it() -> None:
+    """The others are asked for by themselves while polls of all of them fail."""
+
+    async def main() -> None:
+        clock = LoopClock()
+        broker = FakeBroker(clock, partitions=2)
+        put(broker, *[str(number) for number in range(300)])
+        put(broker, "unreadable", partition=1)
+        harness = Harness(broker, ScriptedService(), clock=clock)
+        harness.runtime._source = source = TornSource(broker, group=PLAN.group, topics=PLAN.all_topics)
+        harness.runtime._parts.committer._source = source
+        async with harness.running():
+            await clock.sleep(30)
+            assert len(harness.service.seen) == 300
+            put(broker, "later")
+            await clock.sleep(15)
+            assert harness.service.seen[-1] == "later"
+
+    virtually(main())
+
+
 class LateSource(FakeSource):
     """A group that cannot be joined at first."""
 
@@ -128,7 +163,7 @@ def test_a_group_that_cannot_be_joined_yet_is_joined_later() -> None:
         put(broker, "a")
         harness = Harness(broker, ScriptedService(), clock=clock)
         harness.runtime._source = source = LateSource(broker, group=PLAN.group, topics=PLAN.all_topics)
-        harness.runtime._committer._source = source
+        harness.runtime._parts.committer._source = source
         async with harness.running():
             await clock.sleep(1.0)
             before = harness.runtime.snapshot()
