@@ -24,6 +24,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from tidegate.consume.done_set import unpack
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
+from tidegate.consume.kafka_offsets import group_offsets
 from tidegate.errors import BrokerError
 from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings
@@ -108,8 +109,7 @@ async def committed(
     clients: Clients, group: str, partitions: Iterable[KafkaPartition]
 ) -> dict[KafkaPartition, GroupOffset]:
     """Return what a group, by its full name, has committed, where it has. Raises KafkaError."""
-    # Partitions are named: without them the embedded broker closes the connection.
-    found = await clients.admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    found = await group_offsets(clients.admin, group, partitions)
     return {
         partition: GroupOffset(commit.offset, unpack(commit.metadata, commit.offset))
         for partition, commit in found.items()

@@ -17,6 +17,7 @@ from tidegate.clock import Clock
 from tidegate.consume.deadlines import COMMIT_S, heartbeat_s, rebalance_timeout_s
 from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
+from tidegate.consume.kafka_offsets import group_offsets
 from tidegate.consume.kafka_record import inbound
 from tidegate.consume.offsets import Commit, TopicPartition
 from tidegate.consume.transport import Listener, Position
@@ -249,7 +250,7 @@ class KafkaSource:
         self, wanted: list[KafkaPartition]
     ) -> tuple[dict[KafkaPartition, Position], list[KafkaPartition]]:
         committed = await self._committed(wanted)
-        fresh = [p for p in wanted if p not in committed or committed[p].offset < 0]
+        fresh = [p for p in wanted if committed[p].offset < 0]
         first = await self._consumer.beginning_offsets(fresh) if fresh else {}
         positions = {
             p: Position(first[p], "") if p in first else Position(committed[p].offset, committed[p].metadata)
@@ -261,8 +262,7 @@ class KafkaSource:
         """Ask for commits with their metadata; a coordinator that is moving gets a few tries."""
         for wait_s in (0.1, 0.3, 1.0, 2.0, 4.0, None):
             try:
-                offsets: dict[KafkaPartition, OffsetAndMetadata]
-                offsets = await self._admin.list_consumer_group_offsets(self._group, partitions=wanted)
+                offsets = await group_offsets(self._admin, self._group, wanted)
             except KafkaError as error:
                 if wait_s is None or not error.retriable:
                     raise
