@@ -352,6 +352,9 @@ def report(measured: Measured, warm_up_s: float) -> dict[str, Any]:
         "lag_most": max(sample.requests for sample in loaded),
         "lag_late_mean": round(fmean(sample.requests for sample in warm), 1),
         "pages_lag_most": max(sample.pages for sample in every),
+        # Of the whole machine: above its cores, the rates are the machine's and not the walls'.
+        "load_average": round(os.getloadavg()[1], 1),
+        "cores": os.cpu_count(),
         "memory": memory,
     }
 
