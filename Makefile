@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 BOOT := .cache/uv
 CLIENTS := .cache/clients
 PEERS := .cache/bench
+MUTATION := .cache/mutation
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
@@ -46,6 +47,8 @@ lock: | $(filter $(BOOT)/bin/uv,$(UV)) ## Upgrade every dependency and write req
 	  requirements/clients.in -o requirements/clients.txt
 	$(UV) pip compile --quiet --upgrade --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  requirements/bench.in -o requirements/bench.txt
+	$(UV) pip compile --quiet --upgrade --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  requirements/mutation.in -o requirements/mutation.txt
 
 .PHONY: check
 check: $(STAMP) ## Lint, format, types and import contracts
@@ -127,6 +130,17 @@ outages: $(STAMP) ## Take ClickHouse, the broker and the solving service away fo
 .PHONY: mutants
 mutants: $(STAMP) ## Build broken builds in copies of the tree; each must be caught: NAMES=
 	PYTHONPATH=tests $(BIN)/python tests/mutants/run.py $(NAMES)
+
+# What changes the sources has an environment of its own. COUNT= is for each module.
+$(MUTATION)/.installed: requirements/mutation.txt $(STAMP)
+	$(UV) venv --quiet --allow-existing --python 3.11 $(MUTATION)
+	$(UV) pip sync --quiet --require-hashes --python $(MUTATION)/bin/python requirements/mutation.txt
+	touch $@
+
+.PHONY: mutants-random
+mutants-random: $(STAMP) $(MUTATION)/.installed ## Change pure state machines at random; 80 % must be caught: SEED= COUNT=
+	PYTHONPATH=tests $(BIN)/python tests/mutants/random_run.py --cosmic-ray $(abspath $(MUTATION))/bin/cosmic-ray \
+	  --count $(or $(COUNT),40) $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Let malformed records go through every decoder: SEED= COUNT=
