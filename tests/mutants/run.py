@@ -6,7 +6,6 @@ survives, is stale, or does not even run.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,20 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
-from support.mutants import Mutant, StaleError, copy_tree, load, mutated, source_folders
-
-_LONGEST_S = 600
-_LONGEST_TEST_S = 60
-_NOT_HERE = "not kafka and not embedded and not containers"
-
-
-class Report(msgspec.Struct):
-    """What ``support.mutant_guard`` wrote."""
-
-    failed: list[str]
-    broken: list[str]
-    loaded: list[str]
-    strays: list[str]
+from support.mutant_runs import LONGEST_S, run_tests
+from support.mutants import Mutant, StaleError, copy_tree, load, mutated
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -39,44 +26,6 @@ class Finding(msgspec.Struct, frozen=True):
     verdict: str
     by: str
     seconds: float
-
-
-def run_tests(tree: Path, tests: Iterable[str], *, stop_at_first: bool) -> Report:
-    """Run tests in a copy on the copy's own sources."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-mutant-run-") as folder:
-        report = Path(folder) / "report.json"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(str(path) for path in source_folders(tree)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MUTANT_REPORT": str(report),
-        }
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "support.mutant_guard",
-            "-p",
-            "no:cacheprovider",
-        ]
-        command += ["-m", _NOT_HERE, f"--timeout={_LONGEST_TEST_S}", f"--basetemp={folder}/tmp"]
-        done = subprocess.run(
-            [*command, *(["-x"] if stop_at_first else []), *tests],
-            cwd=tree,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_LONGEST_S,
-            check=False,
-        )
-        if not report.exists():
-            return Report([], [done.stdout.decode(errors="replace")[-2000:]], [], [])
-        found = msgspec.json.decode(report.read_bytes(), type=Report)
-        if done.returncode not in (0, 1):
-            found.broken.append(f"pytest ended with {done.returncode}")
-        return found
 
 
 def judge(name: str, mutant: Mutant) -> Finding:
@@ -97,7 +46,7 @@ def judge(name: str, mutant: Mutant) -> Finding:
         try:
             report = run_tests(tree, mutant.tests, stop_at_first=True)
         except subprocess.TimeoutExpired:
-            return finding("broken", f"the tests took more than {_LONGEST_S} s")
+            return finding("broken", f"the tests took more than {LONGEST_S} s")
     sources = {change.file for change in mutant.change if change.file.endswith(".py")}
     if report.strays or not sources <= set(report.loaded):
         return finding("broken", f"not the copy was tested: {report.strays or sources - set(report.loaded)}")
