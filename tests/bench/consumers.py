@@ -23,7 +23,7 @@ from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Sink, Work
 from tidegate.consume.transport import Source
 from tidegate.events import Event
-from tidegate.memory import collect_seldom, return_freed_memory
+from tidegate.memory import return_freed_memory
 from tidegate.outcome import Done, Outcome, Outgoing
 from tidegate.records import Inbound, Job, JobState, Origin
 from tidegate.settings import KafkaSettings, RuntimeSettings, TelemetrySettings
@@ -204,7 +204,6 @@ def main(arguments: list[str]) -> None:
     kind, bootstrap, prefix, records = arguments
     mend_connections()
     return_freed_memory()
-    collect_seldom()
     print(json.dumps(uvloop.run(measured(kind, bootstrap, prefix, int(records)))))  # noqa: T201 -- the result
 
 

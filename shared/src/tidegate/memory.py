@@ -7,7 +7,6 @@ Fixed limits cost a few page faults on large buffers. Measured on the storer ove
 """
 
 import ctypes
-import gc
 
 # From <malloc.h>; mallopt has no other interface.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -30,14 +29,3 @@ def return_freed_memory() -> None:
     mallopt(_M_ARENA_MAX, 2)
     mallopt(_M_MMAP_THRESHOLD, 512 * 1024)
     mallopt(_M_TRIM_THRESHOLD, 8 << 20)
-
-
-def collect_seldom() -> None:
-    """Look for cyclic garbage less often, and never among what was imported; to be called before the loop.
-
-    A service makes few cycles, but always has thousands of records in hand, and the collector takes each
-    seven hundred new objects for a reason to walk through them. Five thousand bound what cycles may hold to
-    some hundred pages.
-    """
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 10)

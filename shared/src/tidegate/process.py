@@ -30,7 +30,7 @@ from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import retention_ms, site_partitions
-from tidegate.memory import collect_seldom, return_freed_memory
+from tidegate.memory import return_freed_memory
 from tidegate.patience import until_reached
 from tidegate.probe import ready
 from tidegate.records import Inbound
@@ -130,7 +130,6 @@ def main(
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
         return 2
     return_freed_memory()
-    collect_seldom()
     try:
         with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
             uvloop.run(_serve(name, settings, plan, build, telemetry))
