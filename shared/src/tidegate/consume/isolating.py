@@ -68,13 +68,14 @@ class Isolating:
         """A partition is being revoked: no other record of it begins."""
         self.partitions.discard(partition)
 
-    def pick(self, entry: Entry) -> None:
-        """A record of such a partition was given a slot: the next one has to wait."""
+    def pick(self, entry: Entry, in_hand: int) -> None:
+        """A record of such a partition was given a slot, ``in_hand`` with it: the next one has to wait."""
         self._buffers.bar(entry.partition)
         self.picked[entry.partition] = entry
         if self._book.suspicion(entry.partition).on_trial:
             self._alone.clear()
             self.trial = entry
+            self.note_in_hand(in_hand)
 
     def note_in_hand(self, count: int) -> None:
         """Take note of how many records are in hand in the process: one on trial waits to be the only one."""

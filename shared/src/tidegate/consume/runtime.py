@@ -204,9 +204,12 @@ class Runtime(Generic[P]):
     async def _take(self, records: Iterable[Inbound]) -> None:
         """Let these records wait for their turn. The first of a partition is told of in a commit before."""
         by_partition: dict[TopicPartition, list[Inbound]] = {}
+        partition = TopicPartition("", -1)
         for record in records:
-            partition = TopicPartition(record.topic, record.partition)
-            by_partition.setdefault(partition, []).append(record)
+            if record.partition != partition.partition or record.topic != partition.topic:
+                partition = TopicPartition(record.topic, record.partition)
+                by_partition.setdefault(partition, [])
+            by_partition[partition].append(record)
         if not await self._assignments.begin(by_partition):
             return
         for partition, arrived in by_partition.items():

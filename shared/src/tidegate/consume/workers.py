@@ -105,12 +105,11 @@ class Workers:
         if self._buffers.size(partition) in (0, HALF_FULL):
             self._room.set()
         if self._isolating.partitions and partition in self._isolating.partitions:
-            self._isolating.pick(entry)
+            self._isolating.pick(entry, self._intake.in_hand)
         if self._holds.held and partition in self._holds.held:
             # The one that is tried again after the pause.
             self._buffers.bar(partition)
             self._holds.picked(partition, entry.record.offset)
-        self._isolating.note_in_hand(self._intake.in_hand)
         return entry
 
     async def _work(self, first: Entry) -> None:
@@ -126,11 +125,14 @@ class Workers:
                     if picked and picked.get(entry.partition) is entry:
                         await self._isolating.work(entry, self._handle, self._condemn)
                         self._free(entry.partition)
+                    elif await self._handling.handle(entry.record):
+                        self._finish(entry)
                     else:
-                        await self._handle(entry)
+                        self._hold(entry)
                 finally:
                     self._intake.done(entry)
-                    self._isolating.note_in_hand(self._intake.in_hand)
+                    if self._isolating.trial is not None:
+                        self._isolating.note_in_hand(self._intake.in_hand)
                 entry = self._next()
                 if not self._idle.is_set():
                     self._idle.set()
