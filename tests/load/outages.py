@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=20.0, help="jobs a second")
     parser.add_argument("--folder", type=Path, default=None, help="where data and logs go, and stay")
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Our own clients of what is away have nothing to say that is not known.
+    for library in ("aiokafka", "clickhouse_connect"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="tidegate-outages-"))
     say(f"data and logs are in {folder}")
     plan = Plan(
