@@ -63,12 +63,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """One outage. ``recovered_s`` from the return to full throughput, None where that never came.
 
-    ``before_per_s`` are pages stored a second before it, ``least_after`` the least that any span after the
-    recovery brought, as a part of that.
+    ``before_per_s`` are pages stored a second before it, ``during_per_s`` those counted in its second half: a
+    sign that it was one. ``least_after`` is the least that any span after the recovery brought, as a part of
+    what came before.
     """
 
     subject: str
     before_per_s: float
+    during_per_s: float
     recovered_s: float | None
     least_after: float
     limit_s: float
@@ -94,6 +96,13 @@ class Counts:
     def per_second(self, start_s: float, end_s: float) -> float:
         """Return pages a second in a span."""
         return (self._at(end_s) - self._at(start_s)) / (end_s - start_s)
+
+    def counted(self, start_s: float, end_s: float) -> float:
+        """Return pages a second between the first and the last count in a span; 0 with fewer than two."""
+        first, last = bisect_left(self.times, start_s), bisect_left(self.times, end_s) - 1
+        if last <= first:
+            return 0.0
+        return (self.pages[last] - self.pages[first]) / (self.times[last] - self.times[first])
 
     def _at(self, moment: float) -> float:
         after = bisect_left(self.times, moment)
@@ -122,6 +131,7 @@ def judge(
     return Recovery(
         subject=subject,
         before_per_s=round(before, 2),
+        during_per_s=round(counts.counted((gone_s + back_s) / 2, back_s), 2),
         recovered_s=None if first is None else round(starts[first] - back_s, 2),
         least_after=0.0 if first is None else round(min(rates[first:]) / before, 2),
         limit_s=LIMITS_S[subject],

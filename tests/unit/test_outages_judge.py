@@ -26,6 +26,7 @@ def test_a_recovery_is_counted_from_the_return() -> None:
     assert found.recovered_s is not None
     assert 5 <= found.recovered_s <= 7.5
     assert found.is_good
+    assert found.during_per_s == 0
     assert found.least_after >= 0.9
 
 
@@ -50,6 +51,12 @@ def test_a_relapse_shows() -> None:
     """A recovery that does not last is in the figures."""
     counts = counted((50, 20), (60, 0), (20, 20), (20, 0), (60, 20))
     assert judge("broker", counts, gone_s=50, back_s=110, end_s=200, plan=PLAN).least_after < 0.1
+
+
+def test_an_outage_that_was_none_shows() -> None:
+    """What goes on being stored was not away."""
+    found = judge("broker", counted((220, 20)), gone_s=50, back_s=110, end_s=200, plan=PLAN)
+    assert found.during_per_s == pytest.approx(20, abs=0.3)
 
 
 def test_counts_are_joined_by_straight_lines() -> None:
