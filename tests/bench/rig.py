@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from support.kafka import ignore, local_kafka, local_tansu
+from tidegate.errors import ConfigurationError
 from tidegate.outcome import Outgoing
 from tidegate.sites import partition_of
 from tidegate_cli.stack.broker_tansu import SETTINGS as TANSU_SETTINGS
-from tidegate_cli.stack.kafka_jars import find_java
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 
@@ -61,12 +61,15 @@ class Rig(msgspec.Struct):
 @asynccontextmanager
 async def rig(folder: Path, say: Callable[[str], None]) -> AsyncIterator[Rig]:
     """Start Apache Kafka where Java is, else the embedded broker."""
-    if find_java() is not None:
-        async with local_kafka(folder / "kafka", 1) as kafka:
-            yield Rig(folder, "Apache Kafka, one node", kafka.bootstrap, {}, say)
-    else:
-        async with local_tansu(folder) as tansu:
+    async with AsyncExitStack() as stack:
+        try:
+            kafka = await stack.enter_async_context(local_kafka(folder / "kafka", 1))
+        except ConfigurationError as missing:
+            say(f"{missing}; the embedded broker takes its place")
+            tansu = await stack.enter_async_context(local_tansu(folder))
             yield Rig(folder, "embedded", tansu.bootstrap, dict(TANSU_SETTINGS), say)
+        else:
+            yield Rig(folder, "Apache Kafka, one node", kafka.bootstrap, {}, say)
 
 
 def cpu_s(pid: int) -> float:
