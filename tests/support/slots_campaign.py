@@ -225,7 +225,8 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str,
         "deferred": len(counts),
         "produced_again_most": max(counts.values(), default=0),
         "produced_again_mean": round(fmean(counts.values()), 2) if counts else 0.0,
-        **_figures("others", [visit for visit in visits if visit.site not in near], moments),
+        **_figures("others", [visit for visit in visits if visit.site != _SLOW], moments),
+        **_figures("elsewhere", [visit for visit in visits if visit.site not in near], moments),
         **_figures("neighbours", [visit for visit in visits if visit.site in near - {_SLOW}], moments),
     }
 
@@ -260,7 +261,7 @@ def _visits(path: Path) -> list[Visit]:
 
 def _slow_figures(visits: list[Visit], flooded_s: float, ended_s: float) -> dict[str, float]:
     """How often the slow site was asked, and the shortest time from one request to the next."""
-    times = [visit.at_s for visit in visits if visit.site == _SLOW]
+    times = [visit.at_s for visit in visits if visit.site == _SLOW and visit.at_s < ended_s]
     gaps = [after - before for before, after in itertools.pairwise(times)]
     return {
         "slow_requests": len(times),
