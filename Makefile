@@ -73,13 +73,13 @@ $(CLIENTS)/.installed: requirements/clients.txt $(STAMP)
 clients: $(CLIENTS)/.installed ## Install the vendors' client libraries that a contract test drives
 
 .PHONY: test
-test: export TIDEGATE_TEST_CLIENTS = required
+test: export TEST_CLIENTS = required
 test: $(STAMP) clients ## Every test that needs no Apache Kafka
 	$(BIN)/pytest -m "not kafka and not chart"
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)
-	TIDEGATE_TEST_KAFKA=required $(BIN)/pytest -m kafka
+	TEST_KAFKA=required $(BIN)/pytest -m kafka
 
 .PHONY: test-containers
 test-containers: $(STAMP) ## The same on images of Kafka and ClickHouse (needs a container engine)

@@ -1,9 +1,9 @@
 """Fixtures that many tests share: brokers.
 
-``TIDEGATE_TEST_KAFKA`` says where real Apache Kafka comes from: ``required`` makes its absence a failure,
+``TEST_KAFKA`` says where real Apache Kafka comes from: ``required`` makes its absence a failure,
 ``host:port`` uses one that runs; by default it is started here, and where Java or Maven are missing the
-tests are skipped with the reason. The variable is taken out of the environment at once, because every
-``TIDEGATE_`` variable that is not a setting is refused.
+tests are skipped with the reason. Variables for tests are without our prefix: what begins with ``TIDEGATE_``
+and is no setting is refused.
 """
 
 import os
@@ -16,15 +16,10 @@ from support.kafka import Broker, local_kafka, local_tansu
 from tidegate.errors import ConfigurationError
 from tidegate_cli.stack.broker_kafka import LocalKafka
 
-_SOURCE = pytest.StashKey[str]()
+_SOURCE = os.environ.get("TEST_KAFKA", "")
 _KAFKA = frozenset({"kafka", "kafka_cluster"})
 # Starting three nodes on a busy machine takes half a minute, fetching their jars a minute.
 _KAFKA_TIMEOUT_S = 300
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Take our variable out of the environment."""
-    config.stash[_SOURCE] = os.environ.pop("TIDEGATE_TEST_KAFKA", "")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,30 +33,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def kafka(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Broker]:
+async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
     """Yield one node of Apache Kafka, shared by the session; use ``topic_prefix`` and few partitions."""
-    source = request.config.stash[_SOURCE]
-    if ":" in source:
-        yield Broker(source)
+    if ":" in _SOURCE:
+        yield Broker(_SOURCE)
         return
     try:
         async with local_kafka(tmp_path_factory.mktemp("kafka"), 1) as local:
             yield Broker(local.bootstrap)
     except ConfigurationError as error:
-        _absent(source, error)
+        _absent(_SOURCE, error)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _kafka_nodes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[LocalKafka]:
+async def _kafka_nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalKafka]:
     try:
         async with local_kafka(tmp_path_factory.mktemp("kafka-cluster"), 3) as local:
             yield local
     except ConfigurationError as error:
-        _absent(request.config.stash[_SOURCE], error)
+        _absent(_SOURCE, error)
 
 
 @pytest_asyncio.fixture

@@ -38,7 +38,7 @@ def server() -> Iterator[Server]:
 
 def run_suite(arguments: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run pytest in a process of its own, because fixtures there are made once a session."""
-    ambient = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_TEST_")}
+    ambient = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=ROOT,
@@ -51,7 +51,7 @@ def run_suite(arguments: list[str], variables: dict[str, str]) -> subprocess.Com
 
 def test_the_kafka_suite_passes_on_a_container(kafka: str) -> None:
     """Everything that is marked `kafka`, on the image that docker-compose.yml names."""
-    result = run_suite(["-m", "kafka", "tests/integration", "tests/e2e"], {"TIDEGATE_TEST_KAFKA": kafka})
+    result = run_suite(["-m", "kafka", "tests/integration", "tests/e2e"], {"TEST_KAFKA": kafka})
     assert result.returncode == 0, result.stdout[-8_000:]
     assert " passed" in result.stdout
 
@@ -62,6 +62,6 @@ def test_the_contract_of_the_embedded_endpoint_is_the_servers(server: Server) ->
     assert files
     parts = urlsplit(server.url)
     url = urlunsplit(parts._replace(netloc=f"{USER}:{PASSWORD}@{parts.netloc}"))
-    result = run_suite(files, {"TIDEGATE_TEST_CLICKHOUSE_URL": url})
+    result = run_suite(files, {"TEST_CLICKHOUSE_URL": url})
     assert result.returncode == 0, result.stdout[-8_000:]
     assert " passed" in result.stdout

@@ -1,6 +1,6 @@
 """The contract of ClickHouse's HTTP interface, as far as Tidegate and its users rely on it.
 
-The embedded endpoint is started as a process. With TIDEGATE_TEST_CLICKHOUSE_URL the same tests run against
+The embedded endpoint is started as a process. With TEST_CLICKHOUSE_URL the same tests run against
 that server; what only the embedded one promises is then skipped.
 """
 

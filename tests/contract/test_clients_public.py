@@ -73,7 +73,7 @@ Said = dict[tuple[str, str], dict[str, Any]]
 def said() -> Said:
     """What every library said in every scenario; they are all played once."""
     if not PYTHON.exists():
-        if os.environ.get("TIDEGATE_TEST_CLIENTS") == "required":
+        if os.environ.get("TEST_CLIENTS") == "required":
             pytest.fail("the client libraries are not installed: make clients")
         pytest.skip("the client libraries are not installed: make clients")
     with solving_service("--latency-ms", "20", "--seed", "3", "--key", KEY) as service:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-REAL_URL = os.environ.get("TIDEGATE_TEST_CLICKHOUSE_URL", "")
+REAL_URL = os.environ.get("TEST_CLICKHOUSE_URL", "")
 """Address of a real ClickHouse server, ``http://user:password@host:port``, to run the contract against."""
 
 

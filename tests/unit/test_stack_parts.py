@@ -114,7 +114,7 @@ def test_a_single_node_replicates_nothing_and_three_survive_one() -> None:
 
 def test_no_setting_leaks_into_children_that_are_not_services() -> None:
     """Services are given settings on purpose, and only those that they accept."""
-    env = {"TIDEGATE_KAFKA__PREFIX": "p", "TIDEGATE_TEST_KAFKA": "required", "HOME": "/h"}
+    env = {"TIDEGATE_KAFKA__PREFIX": "p", "TIDEGATE_TEST": "x", "HOME": "/h"}
     assert plain_environment(env) == {"HOME": "/h", "PYTHONUNBUFFERED": "1"}
     assert ambient_settings(env) == {"TIDEGATE_KAFKA__PREFIX": "p"}
 
