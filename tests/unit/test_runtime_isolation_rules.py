@@ -83,7 +83,7 @@ def test_steps_of_the_isolated_are_illegal_for_others(step: Callable[[Suspicion]
 
 
 @pytest.mark.parametrize(
-    "suspicion", [INNOCENT, Suspicion(begun=True), Suspicion(begun=True, left=64, alone=True, accused=2)]
+    "suspicion", [INNOCENT, Suspicion(begun=True), Suspicion(begun=True, left=16, alone=True, accused=2)]
 )
 def test_a_note_says_all_of_it(suspicion: Suspicion) -> None:
     """What is written is read back."""
@@ -221,6 +221,23 @@ async def test_a_process_that_ends_for_a_reason_of_its_own_accuses_no_record(bro
     async with harness.killed():
         await until(lambda: bool(harness.service.seen))
     assert broker.commits["fetcher"][URLS].metadata == pack(0, [], MAX_METADATA_BYTES, "b0.0.0")
+
+
+async def test_a_record_in_hand_alone_is_told_so(broker: FakeBroker) -> None:
+    """Else who gathers records would wait for more of a partition that gives none (C10)."""
+    alone: dict[str, bool] = {}
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        alone[work.payload.decode()] = work.alone
+        return Done()
+
+    put(broker, "0", "1", "2", "3")
+    put(broker, "other", partition=1)
+    harness = Harness(broker, ScriptedService(handle))
+    broker.commits["fetcher"][URLS] = Commit(0, pack(0, [], MAX_METADATA_BYTES, Suspicion(left=2).note()))
+    async with harness.running():
+        await until(lambda: len(alone) == 5)
+    assert alone == {"0": True, "1": True, "2": False, "3": False, "other": False}
 
 
 async def test_what_kills_the_reader_of_dead_letters_loses_its_bytes_but_not_its_job(

@@ -1,5 +1,7 @@
 """What becomes of a record: done, or a dead letter with a reason, and what is stored on the way."""
 
+import asyncio
+
 import msgspec
 import pytest
 import zstandard
@@ -34,6 +36,30 @@ async def test_a_page_is_done_when_body_page_and_outcome_are_there() -> None:
         "outcomes": 1,
     }
     assert clickhouse.rows["bodies"][0][3] == body
+
+
+@pytest.mark.parametrize(
+    "record",
+    [page_record(job_state("a"), b"body"), solve_record(), dead_record(job_state("d"))],
+    ids=["page", "solve", "dead_letter"],
+)
+async def test_a_record_in_hand_alone_is_stored_without_waiting_for_others(record: Inbound) -> None:
+    """A partition that is read one record at a time costs no batch's age for each (C10)."""
+    async with storing(FakeClickHouse(), limits=Limits(age_s=3600)) as service:
+        work = msgspec.structs.replace(service.decode(record), alone=True)
+        assert await asyncio.wait_for(service.handle(work), 5) == Done()
+
+
+async def test_an_unparsed_page_in_hand_alone_waits_for_no_others() -> None:
+    """Its body is stored by itself, and it is stored at once, too."""
+
+    async def parse(parser: str, page: PageInfo, body: bytes) -> Parsed | ParseFailed:
+        return ParseFailed(message="It raised.")
+
+    async with storing(FakeClickHouse(), limits=Limits(age_s=3600), parse=parse) as service:
+        work = msgspec.structs.replace(service.decode(page_record(job_state("a"), b"body")), alone=True)
+        outcome = await asyncio.wait_for(service.handle(work), 5)
+    assert isinstance(outcome, Dead)
 
 
 async def test_solves_and_dead_letters_are_done_when_their_rows_are_there() -> None:

@@ -258,6 +258,34 @@ class TestBatching:
             clock.advance(0.2)
             assert await asyncio.wait_for(put, 5) is None
 
+    async def test_a_batch_is_written_at_once_for_who_can_give_no_more(self) -> None:
+        """No time passes; what was gathered before goes with it (C10)."""
+        sink, clock = self.Sink(), ManualClock()
+        batching = Batching(sink.write, limits=Limits(), in_flight=1, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            before = asyncio.ensure_future(batching.put(Entry((), 1)))
+            await turn(20)
+            assert not before.done()
+            for _ in range(3):
+                assert await asyncio.wait_for(batching.put(Entry((), 1), last=True), 5) is None
+        assert before.done()
+        assert sink.batches == [2, 1, 1]
+
+    async def test_who_can_give_no_more_waits_for_a_slot_like_all_others(self) -> None:
+        """Many of them make one batch, not one each."""
+        sink, clock = self.Sink(), ManualClock()
+        sink.gate.clear()
+        batching = Batching(sink.write, limits=Limits(rows=4), in_flight=1, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            puts = [asyncio.ensure_future(batching.put(Entry((), 1), last=True)) for _ in range(1)]
+            await turn(20)
+            puts += [asyncio.ensure_future(batching.put(Entry((), 1), last=True)) for _ in range(6)]
+            await turn(20)
+            assert sink.batches == [1]
+            sink.gate.set()
+            await asyncio.wait_for(asyncio.gather(*puts), 5)
+        assert sink.batches == [1, 4, 2]
+
     async def test_full_means_wait(self) -> None:
         """One batch in flight, one that fills, and the rest waits in order."""
         sink, clock = self.Sink(), ManualClock()

@@ -3,6 +3,8 @@
 A handler calls ``put`` and waits; thousands of them may. One batch is being filled, a few are being
 written; when both are full, entries wait for room in the order in which they came, so their handlers wait,
 the runtime's window fills, and the source is held back. What waits is bounded by that window.
+
+Who says that it gives nothing more until it is answered (``last``) is not made to wait for a batch's age.
 """
 
 import asyncio
@@ -36,24 +38,30 @@ class Batching:
         self._emit = emit
         self._forming: Batch[Ticket] = Batch(limits)
         self._begun = asyncio.Event()
-        self._full = asyncio.Event()
-        self._waiting: deque[tuple[Entry, Ticket]] = deque()
+        self._due_now = asyncio.Event()
+        self._waiting: deque[tuple[Entry, Ticket, bool]] = deque()
         self._stored = 0
 
-    async def put(self, entry: Entry) -> Refused | None:
-        """Write a record's rows with the next batch; None once all of them are acknowledged."""
+    async def put(self, entry: Entry, *, last: bool = False) -> Refused | None:
+        """Write a record's rows with the next batch; None once all of them are acknowledged.
+
+        With ``last`` that batch is written as soon as there is a slot for it.
+        """
         ticket: Ticket = asyncio.get_running_loop().create_future()
         if self._forming.is_full():
-            self._waiting.append((entry, ticket))
+            self._waiting.append((entry, ticket, last))
         else:
-            self._add(entry, ticket)
+            self._add(entry, ticket, last=last)
         return await ticket
 
-    def _add(self, entry: Entry, ticket: Ticket) -> None:
-        self._forming.add(entry, ticket, self._clock.monotonic())
+    def _add(self, entry: Entry, ticket: Ticket, *, last: bool) -> None:
+        now = self._clock.monotonic()
+        self._forming.add(entry, ticket, now)
+        if last:
+            self._forming.hurry(now)
         self._begun.set()
-        if self._forming.is_full():
-            self._full.set()
+        if last or self._forming.is_full():
+            self._due_now.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -76,27 +84,28 @@ class Batching:
             await self._slots.acquire()
             batch, self._forming = self._forming, Batch(self._limits)
             self._begun.clear()
-            self._full.clear()
+            self._due_now.clear()
             while self._waiting and not self._forming.is_full():
-                self._add(*self._waiting.popleft())
+                entry, ticket, last = self._waiting.popleft()
+                self._add(entry, ticket, last=last)
             writer = group.create_task(self._store(batch))
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
 
     async def _due(self) -> None:
-        """Wait until the forming batch is full or old enough."""
+        """Wait until the forming batch is full, old enough or wanted at once."""
         wait = self._forming.wait_s(self._clock.monotonic())
         if not wait:
             return
         async with asyncio.TaskGroup() as group:
             timer = group.create_task(self._clock.sleep(wait))
-            full = group.create_task(self._wait_full())
-            await asyncio.wait((timer, full), return_when=asyncio.FIRST_COMPLETED)
+            now = group.create_task(self._wait_due_now())
+            await asyncio.wait((timer, now), return_when=asyncio.FIRST_COMPLETED)
             timer.cancel()
-            full.cancel()
+            now.cancel()
 
-    async def _wait_full(self) -> None:
-        await self._full.wait()
+    async def _wait_due_now(self) -> None:
+        await self._due_now.wait()
 
     async def _store(self, batch: Batch[Ticket]) -> None:
         started = self._clock.monotonic()

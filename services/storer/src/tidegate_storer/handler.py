@@ -7,6 +7,7 @@ letter never does, it becomes a smaller row.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import zstandard
 from tidegate.consume.service import Work
@@ -25,8 +26,15 @@ from tidegate_storer.rows import Write, body_write, dead_writes, page_writes, so
 # What a row takes beside the body, roughly: enough to bound batches of rows without bodies.
 _ROW_BYTES = 2_048
 
-Put = Callable[[Entry], Awaitable[Refused | None]]
 Parse = Callable[[str, PageInfo, bytes], Awaitable[Parsed | ParseFailed]]
+
+
+class Put(Protocol):
+    """Writes a record's rows; at once where it is the ``last`` that comes until it is answered."""
+
+    async def __call__(self, entry: Entry, *, last: bool = False) -> Refused | None:
+        """Return None once all of them are acknowledged."""
+        ...
 
 
 class StorerService:
@@ -53,16 +61,16 @@ class StorerService:
         """Store what the record carries."""
         match work.payload:
             case Page(meta=meta):
-                return await self._page(work.record, work.job.state, meta)
+                return await self._page(work.record, work.job.state, meta, last=work.alone)
             case DeadLetter(meta=dead, problem=problem):
                 writes = dead_writes(work.record, work.job.state, dead, problem)
                 size = _ROW_BYTES + min(len(work.record.value), MAX_CHARACTERS)
             case Solve(record=solve):
                 writes, size = solve_writes(work.record, solve), _ROW_BYTES
-        refused = await self._put(Entry(writes, size))
+        refused = await self._put(Entry(writes, size), last=work.alone)
         return Done() if refused is None else _refused(refused)
 
-    async def _page(self, record: Inbound, state: JobState, meta: PageMeta) -> Outcome:
+    async def _page(self, record: Inbound, state: JobState, meta: PageMeta, *, last: bool) -> Outcome:
         if meta.length > self._max_body_bytes:
             return _unreadable(
                 f"The body has {meta.length} bytes; at most {self._max_body_bytes} are stored."
@@ -82,14 +90,15 @@ class StorerService:
             parsed = await self._parse(meta.parser or DEFAULT, info, body)
             content = body_write(state, meta, body)
             if isinstance(parsed, ParseFailed):
-                return await self._unparsed(content, meta, parsed)
+                return await self._unparsed(content, meta, parsed, last=last)
             writes = (content, *page_writes(record, state, meta, parsed))
-            refused = await self._put(Entry(writes, _ROW_BYTES + len(body) + len(parsed.fields)))
+            size = _ROW_BYTES + len(body) + len(parsed.fields)
+            refused = await self._put(Entry(writes, size), last=last)
             return Done() if refused is None else _refused(refused, meta)
 
-    async def _unparsed(self, content: Write, meta: PageMeta, failed: ParseFailed) -> Outcome:
+    async def _unparsed(self, content: Write, meta: PageMeta, failed: ParseFailed, *, last: bool) -> Outcome:
         """Keep the body, and let the job end: its dead letter names the body."""
-        refused = await self._put(Entry((content,), _ROW_BYTES + meta.length))
+        refused = await self._put(Entry((content,), _ROW_BYTES + meta.length), last=last)
         if refused is not None:
             return _refused(refused, meta)
         return Dead(

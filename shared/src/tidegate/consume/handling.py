@@ -6,6 +6,8 @@ for has been acknowledged by the broker, and the record's offset may be finished
 
 from typing import Generic, TypeVar
 
+import msgspec
+
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import delays
 from tidegate.consume.attempt import attempt
@@ -50,8 +52,8 @@ class Handling(Generic[P]):
         self._limit = limit
         self._deadline = SharedDeadline(plan.deadline_s)
 
-    async def handle(self, record: Inbound) -> bool:
-        """Handle a record and produce what its outcome asks for.
+    async def handle(self, record: Inbound, *, alone: bool = False) -> bool:
+        """Handle a record and produce what its outcome asks for; ``alone`` where its partition waits for it.
 
         Returns False, and nothing was produced, where that would be a dead letter for a fault of ours and
         there were too many of those (C11). Raises FatalProduceError where the fate of what was produced can
@@ -62,6 +64,8 @@ class Handling(Generic[P]):
             outcome: Outcome
             try:
                 work = self._service.decode(record)
+                if alone:
+                    work = msgspec.structs.replace(work, alone=True)
                 job = work.job
                 left_s = self._left_to_wait(work)
                 if left_s > 0:

@@ -23,8 +23,9 @@ import msgspec
 
 from tidegate.errors import IllegalTransitionError
 
-# How many records beyond the committed one are read after a crash; those of one poll come on top.
-NARROW = 32
+# How many records beyond the committed one are read after a crash; those of one poll come on top. Few, since
+# it is undone by the next commit that gets further, and each of them may have to be tried by itself.
+NARROW = 8
 # Hence as many may have been in hand at the crashes after the first.
 _RECORDS_ALONE = 2 * NARROW
 ACQUITTED_AFTER_S = 10.0

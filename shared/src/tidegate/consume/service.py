@@ -16,11 +16,16 @@ P = TypeVar("P")
 
 
 class Work(msgspec.Struct, Generic[P], frozen=True):
-    """One record in hand: where it stands, the job it carries, and what the service decoded."""
+    """One record in hand: where it stands, the job it carries, and what the service decoded.
+
+    ``alone``: no other record of its partition is handed out until it is done. Who gathers records must not
+    wait for more of them.
+    """
 
     record: Inbound
     job: Job
     payload: P
+    alone: bool = False
 
 
 class Service(Protocol[P]):

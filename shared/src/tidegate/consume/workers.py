@@ -123,7 +123,7 @@ class Workers:
                 self._active[task] = entry
                 try:
                     if picked and picked.get(entry.partition) is entry:
-                        await self._isolating.work(entry, self._handle, self._condemn)
+                        await self._isolating.work(entry, self._handle_alone, self._condemn)
                         self._free(entry.partition)
                     elif await self._handling.handle(entry.record):
                         self._finish(entry)
@@ -141,9 +141,9 @@ class Workers:
             self._idle.set()
             self._room.set()
 
-    async def _handle(self, entry: Entry) -> bool:
+    async def _handle_alone(self, entry: Entry) -> bool:
         """Handle a record and finish its offset; False where it goes back to where it waited."""
-        done = await self._handling.handle(entry.record)
+        done = await self._handling.handle(entry.record, alone=True)
         if done:
             self._finish(entry)
         else:
