@@ -11,7 +11,15 @@ from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 ROOT = Path(__file__).parents[2]
 # Events that are worth a line and no number: they tell of one thing that a number would hide.
 ONLY_LINES = {
-    "fetcher": {"LagKnown", "RunChanged", "RunRecordIgnored", "SiteCleared"},
+    "fetcher": {
+        "LagKnown",
+        "ProxiesBack",
+        "ProxyListRead",
+        "RunChanged",
+        "RunRecordIgnored",
+        "SiteCleared",
+        "SubnetRestored",
+    },
     "solver": {
         "JournalRestored",
         "JournalTrimmed",

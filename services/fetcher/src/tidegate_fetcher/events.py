@@ -128,3 +128,87 @@ class RunsUnknown(Event, frozen=True):
     level: ClassVar[str] = "warning"
 
     error: str
+
+
+class ProxiesLoaded(Event, frozen=True):
+    """The list of proxies was read, or has changed: how many there are, how many came and went."""
+
+    proxies: int
+    added: int
+    removed: int
+    healthy: int
+
+
+class ProxyLinesRefused(Event, frozen=True):
+    """Lines of the list are no proxies; the others are used. ``lines`` are the first ones' numbers."""
+
+    level: ClassVar[str] = "warning"
+
+    count: int
+    lines: tuple[int, ...]
+    first_problem: str
+
+
+class ProxyListUnread(Event, frozen=True):
+    """The list of proxies cannot be read or holds none; the last good one stays in use. Told once."""
+
+    level: ClassVar[str] = "warning"
+
+    error: str
+    proxies: int
+
+
+class ProxyListRead(Event, frozen=True):
+    """The list of proxies can be read again."""
+
+    proxies: int
+
+
+class ProxyQuarantined(Event, frozen=True):
+    """A proxy failed too often and is not used for ``seconds``; ``healthy`` are left."""
+
+    level: ClassVar[str] = "warning"
+
+    proxy: str
+    failures: int
+    successes: int
+    seconds: float
+    healthy: int
+
+
+class ProxyRestored(Event, frozen=True):
+    """A proxy passed its probation."""
+
+    proxy: str
+    healthy: int
+
+
+class SubnetFailing(Event, frozen=True):
+    """All proxies of a subnet are in quarantine or on probation: somebody has struck out the net."""
+
+    level: ClassVar[str] = "error"
+
+    subnet: str
+    proxies: int
+
+
+class SubnetRestored(Event, frozen=True):
+    """A proxy of a subnet that failed as a whole is healthy again."""
+
+    subnet: str
+    proxies: int
+
+
+class NoHealthyProxy(Event, frozen=True):
+    """No proxy can be used: the intake is held until one can, in ``seconds`` at the earliest."""
+
+    level: ClassVar[str] = "error"
+
+    proxies: int
+    seconds: float
+
+
+class ProxiesBack(Event, frozen=True):
+    """A proxy can be used again; none could for ``seconds``."""
+
+    seconds: float
