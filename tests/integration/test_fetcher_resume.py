@@ -254,6 +254,23 @@ async def test_a_tokens_life_counts_from_its_records_append_time(age_s: float, a
     assert is_retry(outcome) is not alive
 
 
+async def test_a_token_refused_to_a_redo_is_held_against_nobody() -> None:
+    """Only what came after its partition had come to us cannot have been handed in before (M7)."""
+    clock = ManualClock()
+    async with guarded(Guarded(), clock=clock) as (service, url):
+        request = request_of(await run(service, url, timestamp_ms=clock.wall_ms()))
+        before_ms = clock.wall_ms()
+        await service.prepare(0)
+        clock.advance(10)
+        answer = solution(request, "bad", task_id="7")
+        told = []
+        for when in (before_ms, clock.wall_ms()):
+            outcome = await run(service, answer, topic=Topic.CAPTCHA_SOLUTIONS, timestamp_ms=when)
+            assert isinstance(outcome, Retry)
+            told.append([record.topic for record in outcome.besides])
+    assert told == [[], [Topic.CAPTCHA_VERDICTS]]
+
+
 async def test_the_deadline_holds_for_resumed_jobs_too() -> None:
     """T1: a job whose deadline has passed is dead, token or not."""
     clock = ManualClock()

@@ -361,7 +361,8 @@ class TestRedo:
             again = await b.handle(b.put(request))
             assert [o.topic for o in again] == [Topic.CAPTCHA_SOLUTIONS]
             second = solutions(again)[0]
-            assert second == msgspec.structs.replace(first, lifetime_s=second.lifetime_s)
+            assert second == msgspec.structs.replace(first, lifetime_s=second.lifetime_s, repeated=True)
+            assert not first.repeated
             assert second.lifetime_s == pytest.approx(first.lifetime_s - 10)
             assert len(b.vendor.charges) == 1
 
@@ -381,6 +382,7 @@ class TestRedo:
             outgoing = await b.handle(work)
             (solve,) = solves(outgoing)
             assert solve.status is SolutionStatus.SOLVED
+            assert solutions(outgoing)[0].repeated  # whoever began it may have published it
             assert solve.polls >= len(b.vendor.polls["1"])
             times = b.vendor.polls["1"]
             assert all(later - earlier >= 3.0 for earlier, later in pairwise(times))

@@ -9,13 +9,16 @@ from multidict import CIMultiDict
 from support.solver import KEY, FakeVendor, a_request, context, profile, seller
 from support.virtual_time import LoopClock, virtually
 from tidegate.captcha_records import CaptchaSolution, SolutionStatus, SolutionVerdict
+from tidegate.clock import BrokerClock
 from tidegate.errors import RecordError
 from tidegate.events import Event
 from tidegate.outcome import Done, ErrorClass, Outcome, Outgoing, Reason, Retry
 from tidegate.records import ChallengeKind, Inbound, encode
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
+from tidegate.testing.manual_clock import ManualClock
 from tidegate.topics import Topic
 from tidegate_fetcher.exchange import Response
+from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.verdicts import with_verdict
 from tidegate_solver import events
 from tidegate_solver.app import assemble
@@ -52,7 +55,7 @@ def record(value: bytes = b"", topic: str = Topic.CAPTCHA_SOLUTIONS, timestamp_m
 class TestFetcherSide:
     def test_a_page_is_an_acceptance_beside_it(self) -> None:
         """The verdict goes to its own topic, keyed by request id, after the page."""
-        outcome = with_verdict(Done((PAGE,)), RESPONSE, solved(), record())
+        outcome = with_verdict(Done((PAGE,)), RESPONSE, solved(), record(), first=True)
         assert isinstance(outcome, Done)
         page, verdict = outcome.outgoing
         assert page is PAGE
@@ -64,7 +67,7 @@ class TestFetcherSide:
     def test_a_refused_answer_is_a_rejection_beside_the_retry(self) -> None:
         """The retry is what it was."""
         retry = Retry(error_class=ErrorClass.SOLVE_FAILED, message="The site refused the token.")
-        outcome = with_verdict(retry, RESPONSE, solved(), record())
+        outcome = with_verdict(retry, RESPONSE, solved(), record(), first=True)
         assert isinstance(outcome, Retry)
         (verdict,) = outcome.besides
         assert msgspec.json.decode(verdict.value or b"", type=SolutionVerdict).accepted is False
@@ -85,7 +88,33 @@ class TestFetcherSide:
         self, outcome: Outcome, response: Response | None, bought: dict[str, Any]
     ) -> None:
         """An answer that was never handed in, a server's own trouble, another challenge: no verdict."""
-        assert with_verdict(outcome, response, solved(**bought), record()) is outcome
+        assert with_verdict(outcome, response, solved(**bought), record(), first=True) is outcome
+
+    @pytest.mark.parametrize(("first", "repeated"), [(False, False), (True, True)], ids=["redo", "copy"])
+    def test_a_refusal_of_what_may_have_been_used_says_nothing(self, *, first: bool, repeated: bool) -> None:
+        """A token handed in twice is refused for that; a page that came shows what it always does (M7)."""
+        retry = Retry(error_class=ErrorClass.SOLVE_FAILED, message="The site refused the token.")
+        answer = solved(repeated=repeated)
+        assert with_verdict(retry, RESPONSE, answer, record(), first=first) is retry
+        taken = with_verdict(Done((PAGE,)), RESPONSE, answer, record(), first=first)
+        assert isinstance(taken, Done)
+        assert len(taken.outgoing) == 2
+
+    def test_only_what_is_younger_than_our_tenure_was_nobodys_before(self) -> None:
+        """With two seconds for the estimate of the broker's clock; each assignment begins anew (T1)."""
+        clock = ManualClock()
+        tenures = Tenures(clock, BrokerClock(clock))
+        start_ms = clock.wall_ms()
+        assert not tenures.is_first(record(timestamp_ms=start_ms + 60_000))
+        tenures.began(3)
+        clock.advance(60)
+        ages = [start_ms - 1, start_ms, start_ms + 1_999, start_ms + 2_000, start_ms + 59_000]
+        assert [tenures.is_first(record(timestamp_ms=at)) for at in ages] == [False] * 3 + [True] * 2
+        tenures.began(3)
+        assert not tenures.is_first(record(timestamp_ms=start_ms + 59_000))
+        tenures.ended(3)
+        clock.advance(60)
+        assert not tenures.is_first(record(timestamp_ms=start_ms + 119_000))
 
 
 class Bench:

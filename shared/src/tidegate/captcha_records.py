@@ -100,7 +100,8 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     ``cookies`` those that a clearance consists of; both by the names in ``tidegate.challenge_kinds``.
     ``lifetime_s`` is what is left of the answer's life, counted from this record's append time.
     ``cost`` in US dollars is what was paid, also where the answer is not ``solved``. ``code`` is the solving
-    service's error code, or ours; ``exhausted`` the budget that is used up, where that is why.
+    service's error code, or ours; ``exhausted`` the budget that is used up, where that is why. ``repeated``:
+    the same answer may have been given before, so that a site may refuse a token because it was used.
     """
 
     version: int = VERSION
@@ -117,6 +118,7 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     lifetime_s: float = 0.0
     code: str | None = None
     exhausted: Scope | None = None
+    repeated: bool = False
 
 
 class SolutionVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,6 +28,7 @@ from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
+from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.walls import Walls
 
 HANDLER_DEADLINE_S = 120.0
@@ -98,6 +99,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             writer=PageWriter(settings.zstd_level),
             walls=walls,
             watch=watch,
+            tenures=Tenures(context.clock, context.broker_clock),
             broker_clock=context.broker_clock,
             partitions=context.partitions,
             user_agent=settings.user_agent,

@@ -27,6 +27,7 @@ from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
+from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.verdicts import with_verdict
 from tidegate_fetcher.walls import Walls
 
@@ -51,6 +52,7 @@ class Fetcher:
         writer: PageWriter,
         walls: Walls,
         watch: RunWatch,
+        tenures: Tenures,
         broker_clock: BrokerClock,
         partitions: int,
         user_agent: str,
@@ -66,6 +68,7 @@ class Fetcher:
         self._writer = writer
         self.valve = walls
         self._watch = watch
+        self._tenures = tenures
         self._broker_clock = broker_clock
         self._partitions = partitions
         self._user_agent = user_agent
@@ -103,15 +106,18 @@ class Fetcher:
         if not isinstance(outcome, Defer):
             self._tell(work, _name(outcome), response)
         if isinstance(task, ResumeTask):
-            return with_verdict(outcome, response, task.solution, work.record)
+            first = self._tenures.is_first(work.record)
+            return with_verdict(outcome, response, task.solution, work.record, first=first)
         return outcome
 
     async def prepare(self, partition: int) -> None:
         """Learn which turns are booked; all else that the fetcher must know is in the records."""
         await self._slots.restore(partition)
+        self._tenures.began(partition)
 
     def release(self, partition: int) -> None:
-        """Nothing was restored."""
+        """Forget since when it was ours."""
+        self._tenures.ended(partition)
 
     def _forwarded(self, work: Work[Task]) -> Done | None:
         """Send an intake record to its site's partition and its job's lane; None where it is there (S1).

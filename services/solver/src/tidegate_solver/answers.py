@@ -67,8 +67,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
         )
 
 
-def solution(request: CaptchaRequest, answer: Answer, now_ms: int) -> CaptchaSolution:
-    """Return the solution record, with the life that the token has left now."""
+def solution(
+    request: CaptchaRequest, answer: Answer, now_ms: int, *, repeated: bool = False
+) -> CaptchaSolution:
+    """Return the solution record, with the life that the token has left now.
+
+    ``repeated`` where the same answer may have been given before.
+    """
     passed_s = max(0.0, (now_ms - answer.answered_at_ms) / 1000)
     return CaptchaSolution(
         status=answer.status,
@@ -84,6 +89,7 @@ def solution(request: CaptchaRequest, answer: Answer, now_ms: int) -> CaptchaSol
         lifetime_s=max(0.0, answer.lifetime_s - passed_s),
         code=answer.error_code,
         exhausted=answer.exhausted,
+        repeated=repeated,
     )
 
 

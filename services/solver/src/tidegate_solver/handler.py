@@ -150,15 +150,18 @@ class Solver:
                 )
             )
             answer = self._faulted(journal.get(request.request_id), error)
-        return self._publish(work, journal, answer), answer
+        # Who began it may have published its answer, and died before the journal said so.
+        return self._publish(work, journal, answer, repeated=known is not None), answer
 
-    def _publish(self, work: Work[CaptchaRequest], journal: Journal, answer: Answer) -> tuple[Outgoing, ...]:
+    def _publish(
+        self, work: Work[CaptchaRequest], journal: Journal, answer: Answer, *, repeated: bool
+    ) -> tuple[Outgoing, ...]:
         request, record = work.payload, work.record
         site = request.state.site
         solve = answers.solve_record(request, answer, record.timestamp_ms)
         outgoing = [
             Outgoing(topic=Topic.SOLVES, site=site, value=records.encode(solve)),
-            self._solution(request, answer),
+            self._solution(request, answer, repeated=repeated),
         ]
         known = journal.get(request.request_id)
         outgoing += self._budget.closing(request.request_id, known, answer)
@@ -201,10 +204,10 @@ class Solver:
 
     def _repeat(self, request: CaptchaRequest, answer: Answer) -> Outgoing:
         self._emit(events.AnswerRepeated(request_id=request.request_id, status=answer.status))
-        return self._solution(request, answer)
+        return self._solution(request, answer, repeated=True)
 
-    def _solution(self, request: CaptchaRequest, answer: Answer) -> Outgoing:
-        solution = answers.solution(request, answer, self._broker_clock.now_ms())
+    def _solution(self, request: CaptchaRequest, answer: Answer, *, repeated: bool) -> Outgoing:
+        solution = answers.solution(request, answer, self._broker_clock.now_ms(), repeated=repeated)
         return Outgoing(
             topic=Topic.CAPTCHA_SOLUTIONS, site=request.state.site, value=records.encode(solution)
         )
