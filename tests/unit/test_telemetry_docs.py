@@ -21,6 +21,7 @@ ONLY_LINES = {
         "SubnetRestored",
     },
     "solver": {
+        "BudgetRead",
         "JournalRestored",
         "JournalTrimmed",
         "LedgerRecordIgnored",

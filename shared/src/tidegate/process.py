@@ -4,7 +4,9 @@ Every service's ``__main__`` is one call of ``main`` with its settings, its plan
 """
 
 import asyncio
+import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +27,7 @@ from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.plan import Plan
 from tidegate.consume.retries import policy_of
 from tidegate.consume.runtime import Runtime
+from tidegate.consume.runtime_events import JobDead
 from tidegate.consume.service import Service, Sink
 from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
@@ -38,6 +41,9 @@ from tidegate.settings import Settings, load
 from tidegate.telemetry.meter import Telemetry, metering
 from tidegate.telemetry.metric import Metric, check
 from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
+from tidegate.telemetry.runtime_stats import RUNTIME_STATS, STATES
+from tidegate.telemetry.stats_sink import StatsSink
+from tidegate.telemetry.tally import Tallies, Tally
 from tidegate.tracing import OpenTelemetryTracing, tracer_provider
 
 S = TypeVar("S", bound=Settings)
@@ -110,7 +116,13 @@ class StartFailed(Event, frozen=True):
 
 
 def main(
-    name: str, settings_kind: type[S], plan: Plan, build: Build[S], metrics: tuple[Metric, ...] = ()
+    name: str,
+    settings_kind: type[S],
+    plan: Plan,
+    build: Build[S],
+    metrics: tuple[Metric, ...] = (),
+    *,
+    stats: tuple[Tally, ...] = (),
 ) -> int:
     """Run a service until SIGTERM or SIGINT; return the exit code.
 
@@ -132,6 +144,11 @@ def main(
     return_freed_memory()
     try:
         with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
+            if settings.telemetry.stats:
+                tallies = Tallies(
+                    name, instance_name(), (*RUNTIME_STATS, *stats), dead=JobDead, states=STATES
+                )
+                telemetry.tell(tallies)
             uvloop.run(_serve(name, settings, plan, build, telemetry))
     except (TidegateError, ExceptionGroup) as error:
         cause = cause_of(error)
@@ -139,6 +156,11 @@ def main(
         return 2 if isinstance(cause, ConfigurationError) else 1
     emit(Stopped(exit_code=0))
     return 0
+
+
+def instance_name() -> str:
+    """Return what this process is called among all of this installation."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry: Telemetry) -> None:
@@ -164,8 +186,15 @@ async def _serve(name: str, settings: S, plan: Plan, build: Build[S], telemetry:
             _run(name, settings, plan, build, telemetry=telemetry, page=page, stop=stop)
         )
         ending = group.create_task(_end_start(stop, page, running))
+        telling = None
+        if (tallies := telemetry.tallies) is not None:
+            tallies.watch(page.snapshot)
+            sink = StatsSink(settings.kafka, tallies, SystemClock(), telemetry.emit)
+            telling = group.create_task(sink.run(), name="stats")
         await asyncio.wait([running])
         ending.cancel()
+        if telling is not None:
+            telling.cancel()
 
 
 async def _end_start(stop: asyncio.Event, page: "_HealthPage", running: "asyncio.Task[None]") -> None:

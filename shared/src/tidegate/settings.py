@@ -23,7 +23,18 @@ from pydantic import (
 from tidegate.errors import ConfigurationError
 
 PREFIX = "TIDEGATE_"
-SECTIONS = ("kafka", "clickhouse", "telemetry", "health", "runtime", "retries", "fetcher", "solver", "storer")
+SECTIONS = (
+    "kafka",
+    "clickhouse",
+    "telemetry",
+    "health",
+    "runtime",
+    "retries",
+    "fetcher",
+    "solver",
+    "storer",
+    "monitor",
+)
 
 S = TypeVar("S", bound="Settings")
 
@@ -122,6 +133,11 @@ class TelemetrySettings(Section):
         "prometheus",
         description="Where metrics go: a page at /metrics of the health port, or to `otlp_endpoint`. Never "
         "both: a Prometheus that is sent them too would count twice.",
+    )
+    stats: bool = Field(
+        True,
+        description="Tell the monitor, once a second on the topic `stats`, what happens; without it the live "
+        "page and the monitor's alerts are empty.",
     )
     metrics_interval_s: float = Field(
         15.0, ge=1, le=600, description="Seconds between two sendings of metrics over OTLP."

@@ -34,12 +34,16 @@ class Topic(StrEnum):
     CAPTCHA_SOLUTIONS = "captcha-solutions"
     CAPTCHA_TASKS = "captcha-tasks"
     CAPTCHA_VERDICTS = "captcha-verdicts"
+    SESSIONS = "sessions"
     BUDGET = "budget"
     BUDGET_SNAPSHOTS = "budget-snapshots"
     RUNS = "runs"
     PAGES = "pages"
     SOLVES = "solves"
     DEAD_LETTER = "dead-letter"
+    STATS = "stats"
+    SITE_HEALTH = "site-health"
+    ALERTS = "alerts"
 
 
 LANES: dict[Lane, Topic] = {
@@ -132,6 +136,15 @@ def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
             segment_bytes=16 * _MIB,
             segment_ms=600_000,
         ),
+        # A session lives for a day at most, and who takes a site over reads all of them.
+        TopicSpec(
+            topic=Topic.SESSIONS,
+            max_message_bytes=small,
+            retention_ms=2 * _DAY_MS,
+            compacted=True,
+            segment_bytes=16 * _MIB,
+            segment_ms=600_000,
+        ),
         # Kept for ever: a reserve that has gone is money that may be spent again, and a quiet installation
         # takes months to its next snapshot. A million solves are about 0.6 GB.
         TopicSpec(topic=Topic.BUDGET, max_message_bytes=small, retention_ms=-1, site_keyed=False),
@@ -149,6 +162,28 @@ def declare(outage_days: int = 14) -> tuple[TopicSpec, ...]:
         TopicSpec(topic=Topic.PAGES, max_message_bytes=dead, retention_ms=keep),
         TopicSpec(topic=Topic.SOLVES, max_message_bytes=small, retention_ms=keep),
         TopicSpec(topic=Topic.DEAD_LETTER, max_message_bytes=dead, retention_ms=keep),
+        # The monitor reads all of it at its start, and needs no more than its longest window of it.
+        TopicSpec(
+            topic=Topic.STATS,
+            max_message_bytes=small,
+            retention_ms=3_600_000,
+            site_keyed=False,
+            segment_ms=600_000,
+        ),
+        TopicSpec(
+            topic=Topic.SITE_HEALTH,
+            max_message_bytes=small,
+            retention_ms=_DAY_MS,
+            compacted=True,
+            site_keyed=False,
+        ),
+        TopicSpec(
+            topic=Topic.ALERTS,
+            max_message_bytes=small,
+            retention_ms=keep,
+            compacted=True,
+            site_keyed=False,
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from tidegate.topics import Topic
 
 from tidegate_solver.admission import Admission, AdmissionPolicy
 from tidegate_solver.budget import Budget
+from tidegate_solver.budget_watch import watch_budgets
 from tidegate_solver.buying import Buyer
 from tidegate_solver.catalog import choose_profile
 from tidegate_solver.events import ProviderUnverified
@@ -170,6 +171,7 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             context.sink, context.reader, clock=context.clock, random=context.random, emit=context.emit
         )
         following = owner.create_task(log.run(), name="ledger")
+        telling = owner.create_task(watch_budgets(log, context.clock, context.emit), name="budgets")
         budget = Budget(log, context.broker_clock, context.emit)
         market = market_of(context, sellers, budget.is_barred)
         watch = owner.create_task(market.watch(), name="accounts")
@@ -204,6 +206,7 @@ async def assemble(context: Context[Settings], sellers: Sequence[Seller]) -> Asy
             # Also after an error: createTask may be out, and its task id belongs into the journal.
             await purchases.close(settings.connect_timeout_s + 2 * settings.read_timeout_s + 5.0)
             ticker.cancel()
+            telling.cancel()
             watch.cancel()
             reading.cancel()
             following.cancel()

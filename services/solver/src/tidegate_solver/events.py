@@ -345,6 +345,16 @@ class BudgetLevel(Event, frozen=True, kw_only=True):
     limit: str
 
 
+class BudgetRead(Event, frozen=True, kw_only=True):
+    """How a budget stands: spent or reserved, and its limit where it has one. Amounts in US dollars."""
+
+    level: ClassVar[str] = "debug"
+
+    scope: str
+    used: float
+    limit: float | None
+
+
 class ProviderBarred(Event, frozen=True, kw_only=True):
     """A provider charged more than was reserved: no solver uses it until a person admits it again (M2)."""
 

@@ -14,8 +14,9 @@ def run() -> int:
     from tidegate_storer.app import PLAN, build  # noqa: PLC0415 -- see above
     from tidegate_storer.metrics import METRICS  # noqa: PLC0415 -- see above
     from tidegate_storer.settings import Settings  # noqa: PLC0415 -- see above
+    from tidegate_storer.stats import STATS  # noqa: PLC0415 -- see above
 
-    return main("storer", Settings, PLAN, build, METRICS)
+    return main("storer", Settings, PLAN, build, METRICS, stats=STATS)
 
 
 if __name__ == "__main__":

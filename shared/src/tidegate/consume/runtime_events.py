@@ -262,6 +262,13 @@ class BoundFreed(Event, frozen=True):
     most: int
 
 
+class StatsDropped(Event, frozen=True):
+    """What the monitor would have been told could not be sent; told once an outage. Nothing else suffers."""
+
+    level: ClassVar[str] = "warning"
+    error: str
+
+
 class RuntimeStopped(Event, frozen=True):
     """The runtime has drained and left its group."""
 

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from tidegate.events import Emit, Event
 from tidegate.settings import Settings
 from tidegate.telemetry.metric import Kind, Metric, Source
+from tidegate.telemetry.tally import Tallies
 
 _MOST_LABEL_SETS = 500
 
@@ -26,12 +27,18 @@ Snapshot = Callable[[], Mapping[str, object]]
 Labels = Mapping[str, str]
 
 
-class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+class Telemetry(msgspec.Struct, kw_only=True):
     """What a process tells of itself by: ``emit`` for events, ``page`` for Prometheus where it is wanted."""
 
     emit: Emit
     meters: "Meters"
     page: Page | None = None
+    tallies: Tallies | None = None
+
+    def tell(self, tallies: Tallies) -> None:
+        """Let the monitor be told of the same events; to be called before anybody has ``emit``."""
+        self.tallies = tallies
+        self.emit = tee(self.emit, tallies.note)
 
 
 class Meters:

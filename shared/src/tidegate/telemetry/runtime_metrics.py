@@ -261,4 +261,12 @@ RUNTIME_METRICS = (
         meaning="How often no broker answered while the service started.",
         action="Look at the brokers, the address and the credentials; `broker_away` has the error.",
     ),
+    Metric(
+        name="tidegate.stats.dropped",
+        kind=Kind.COUNTER,
+        unit="{outage}",
+        sources=(Source(events.StatsDropped),),
+        meaning="Times that the monitor could not be told of this process any more.",
+        action="While the broker answers otherwise: is the topic `stats` there, and may this user write it?",
+    ),
 )
