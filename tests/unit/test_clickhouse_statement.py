@@ -91,6 +91,21 @@ def test_a_statement_says_what_it_answers(text: bytes, expected: tuple[str | Non
 
 
 @pytest.mark.parametrize(
+    ("text", "head"),
+    [
+        (b"SELECT 1 FORMAT Parquet", "SELECT 1 \n\n"),
+        (b"SELECT 'FORMAT x' AS a -- c\nFORMAT Parquet SETTINGS max_threads = 1;", "max_threads = 1\n"),
+        (b"SELECT 1;", "SELECT 1\n\n"),
+    ],
+)
+def test_an_answer_can_go_to_a_file(text: bytes, head: str) -> None:
+    """The format's clause is replaced, settings behind it stay; a quote in the path is none of SQL."""
+    sql = query(text).into_file("/a'b", "Parquet")
+    assert sql.endswith(head.replace("1 ", "1", 1) + "INTO OUTFILE '/a\\'b' APPEND FORMAT Parquet")
+    assert sql.startswith("SELECT")
+
+
+@pytest.mark.parametrize(
     ("text", "code"),
     [
         (b"SELECT 1 INTO OUTFILE 'x'", 358),

@@ -11,6 +11,8 @@ from tidegate_cli.commands import (
     demo,
     detect,
     dlq,
+    export,
+    job,
     kafka,
     migrate,
     simulator,
@@ -38,6 +40,8 @@ app.command("up")(up.up)
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("sql")(sql.sql)
+app.command("export")(export.export)
+app.command("job")(job.job)
 app.command("detect")(detect.detect)
 app.add_typer(run_.app, name="run")
 app.command("runs")(run_.runs)

@@ -36,10 +36,19 @@ class Warehouse:
                 async for block in stream:
                     yield block
 
-    async def formatted(self, query: str, output_format: str | None) -> AsyncIterator[bytes]:
+    async def formatted(
+        self,
+        query: str,
+        output_format: str | None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[bytes]:
         """Yield the answer's bytes in a format, None for the query's own. Raises ClickHouseError."""
         with _mapped():
-            stream = await self._client.raw_stream(query, fmt=output_format)
+            stream = await self._client.raw_stream(
+                query, fmt=output_format, parameters=dict(parameters or {}), settings=dict(settings or {})
+            )
             async with stream:
                 async for chunk in stream:
                     yield chunk

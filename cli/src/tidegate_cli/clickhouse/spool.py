@@ -1,5 +1,6 @@
 """Temporary files under the data folder, with one bound on all of them together."""
 
+import os
 import tempfile
 import threading
 from pathlib import Path
@@ -77,6 +78,12 @@ class SpoolFile:
                 view = view[self._file.write(view) :]
         except OSError as error:
             raise Fault(243, f"The spool cannot be written: {error.strerror}") from error
+
+    def adopt(self) -> None:
+        """Count what the engine wrote to the file; raises Fault 243 when the spool is full."""
+        written = os.fstat(self._file.fileno()).st_size - self.size
+        self._spool.take(written)
+        self.size += written
 
     def rewind(self) -> None:
         """Go back to the first byte, to read."""

@@ -45,8 +45,8 @@ class Insert(msgspec.Struct, frozen=True):
 
     def from_file(self, path: str) -> str:
         """Return the statement that reads the same data from a file of this machine."""
-        quoted = path.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{self.target} FROM INFILE '{quoted}' COMPRESSION 'none' {self.settings} FORMAT {self.format}"
+        source = f"FROM INFILE {_quoted(path)} COMPRESSION 'none'"
+        return f"{self.target} {source} {self.settings} FORMAT {self.format}"
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -54,12 +54,24 @@ class Query(msgspec.Struct, frozen=True):
 
     ``format`` is the one that its FORMAT clause names, if it has one; ``has_result`` tells whether it
     answers with rows at all; ``streams`` whether the engine can hand its rows out block by block.
+    ``format_at`` is where the FORMAT clause begins, in characters of ``sql``; its end where there is none.
     """
 
     sql: str
     format: str | None
     has_result: bool
     streams: bool
+    format_at: int
+
+    def into_file(self, path: str, output_format: str) -> str:
+        """Return the statement that writes its answer to a file, row group by row group.
+
+        What follows a FORMAT clause, settings that is, goes before it: the engine takes both orders. APPEND,
+        because TRUNCATE puts another file in the place of the one that is open.
+        """
+        head = self.sql[: self.format_at].rstrip().rstrip(";")
+        settings = self.sql[self.format_at :].partition(self.format)[2].strip() if self.format else ""
+        return f"{head}\n{settings.rstrip(';')}\nINTO OUTFILE {_quoted(path)} APPEND FORMAT {output_format}"
 
 
 Statement = Insert | Query
@@ -129,7 +141,7 @@ def _insert(text: bytes, tokens: Iterator[_Token], *, complete: bool) -> Stateme
             if named is None or (not complete and _only_blank(text, named.end)):
                 break
             return _with_data(text, settings_at, token, _text(named.text), _data_at(text, named.end))
-    return Query(_text(text), None, has_result=False, streams=False) if complete else None
+    return _plain(text) if complete else None
 
 
 def _keywords(tokens: Iterator[_Token]) -> Iterator[tuple[_Token, bytes]]:
@@ -148,6 +160,15 @@ def _keywords(tokens: Iterator[_Token]) -> Iterator[tuple[_Token, bytes]]:
 
 def _only_blank(text: bytes, start: int) -> bool:
     return not text[start : start + 4096].strip(b" \t\f\r")
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _plain(text: bytes) -> Query:
+    sql = _text(text)
+    return Query(sql, None, has_result=False, streams=False, format_at=len(sql))
 
 
 def _with_data(text: bytes, settings_at: int | None, at: _Token, name: str, data_at: int) -> Insert:
@@ -170,16 +191,18 @@ def _query(text: bytes, tokens: list[_Token]) -> Query:
     words = [token for token in tokens if token.text != b"("]
     verb = words[0].word if words else b""
     named: str | None = None
+    format_at = len(text)
     for before, token in pairwise(tokens):
         if token.depth or before.depth:
             continue
         if before.word == b"FORMAT" and token.kind == "word":
-            named = _text(token.text)
+            named, format_at = _text(token.text), before.start
         elif before.word == b"INTO" and token.word == b"OUTFILE":
             raise Fault(358, "INTO OUTFILE is not allowed")
         elif before is tokens[0] and before.word == b"SYSTEM" and token.word in (b"SHUTDOWN", b"KILL"):
             raise Fault(48, "SYSTEM SHUTDOWN would end the process that serves you; send it SIGTERM")
-    return Query(_text(text), named, verb in _RESULTS, verb in _STREAMS)
+    sql = _text(text)
+    return Query(sql, named, verb in _RESULTS, verb in _STREAMS, len(_text(text[:format_at])))
 
 
 def _text(raw: bytes) -> str:
