@@ -22,12 +22,6 @@ SETTINGS = {
     "TIDEGATE_STORER__BATCH_AGE_S": "0.5",
     # A killed member is noticed after this long; the default would make the test slow, not harder.
     "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "2",
-    # Ten kills in a row look like a record that kills. Isolation (C10) would read partitions one record at a
-    # time, which a storer's batches make slow; it has campaigns of its own.
-    "TIDEGATE_RUNTIME__CRASHES_BEFORE_ISOLATION": "0",
-    # A killed fetcher's redo hands a used token in again, and the site refuses it. All pages are of one site
-    # here, so that such refusals in a row would stop all buying; what is bought is what this campaign counts.
-    "TIDEGATE_SOLVER__SITE_FAILURES": "1000",
 }
 
 
