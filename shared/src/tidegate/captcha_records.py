@@ -29,12 +29,14 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Session, proxy and user agent as one unit: a page is resumed as who asked for it.
 
-    ``proxy_id`` names a proxy of the operator's pool; credentials never travel in a record.
+    ``proxy_id`` names a proxy of the operator's pool; credentials never travel in a record. ``id`` names the
+    visitor at his site, as on ``sessions``; None where the job has cookies or credentials of its own.
     """
 
     user_agent: str
     cookies: tuple[Cookie, ...] = ()
     proxy_id: str | None = None
+    id: str | None = None
 
 
 class ChallengeForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     TOO_MANY_REDIRECTS = "too_many_redirects"
     PARSE_ERROR = "parse_error"
     UNKNOWN_PARSER = "unknown_parser"
+    UNKNOWN_PROXY = "unknown_proxy"
     ROW_REFUSED = "row_refused"
     HANDLER_FAILED = "handler_failed"
     HANDLER_TIMED_OUT = "handler_timed_out"
@@ -99,11 +100,15 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Defer(msgspec.Struct, frozen=True, kw_only=True):
-    """The job's turn has not come: it waits ``delay_s`` seconds at no attempt."""
+    """The job's turn has not come: it waits ``delay_s`` seconds at no attempt.
+
+    ``besides`` are further records, produced first.
+    """
 
     delay_s: float
     message: str
     state: "JobState | None" = None
+    besides: tuple[Outgoing, ...] = ()
 
 
 class Dead(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +116,7 @@ class Dead(msgspec.Struct, frozen=True, kw_only=True):
 
     ``body_hash`` names a body that is kept although its job failed (a parse error); ``page`` is the page's
     header ``tidegate-page`` then, from which a replay parses that body again without a fetch (O6).
+    ``besides`` are further records, produced first.
     """
 
     reason: Reason
@@ -121,6 +127,7 @@ class Dead(msgspec.Struct, frozen=True, kw_only=True):
     body_hash: str | None = None
     page: bytes | None = None
     state: "JobState | None" = None
+    besides: tuple[Outgoing, ...] = ()
 
 
 Outcome: TypeAlias = Done | Retry | Defer | Dead

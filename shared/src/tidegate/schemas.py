@@ -21,6 +21,7 @@ from tidegate.captcha_records import (
 )
 from tidegate.records import VERSION, DeadMeta, JobState, PageMeta, UrlJob
 from tidegate.runs import RunRecord
+from tidegate.session_records import SessionRecord
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,6 +33,7 @@ PUBLISHED: dict[str, type[msgspec.Struct]] = {
     "job-state": JobState,
     "page-meta": PageMeta,
     "run-record": RunRecord,
+    "session-record": SessionRecord,
     "solution-verdict": SolutionVerdict,
     "solve-record": SolveRecord,
     "task-record": TaskRecord,

@@ -1,11 +1,11 @@
 """Cookies as values: parsed from Set-Cookie, kept in tuples, chosen for a URL. Pure.
 
 The rules are RFC 6265's as browsers apply them. There is no list of public suffixes: a cookie for a
-single label such as ``com`` is refused, one for ``co.uk`` is not; an identity serves one job only, so
-that such a cookie meets no other site than those this job's redirects lead to.
+single label such as ``com`` is refused, one for ``co.uk`` is not; a session is one site's, so that such a
+cookie meets no other site than those that this one's redirects lead to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -15,6 +15,8 @@ from yarl import URL
 
 MAX_COOKIES = 100
 MAX_COOKIE_CHARACTERS = 4096
+# Of a session; most servers take no longer Cookie header, and memory is bounded by it.
+MAX_JAR_CHARACTERS = 16_384
 
 Jar = tuple[Cookie, ...]
 
@@ -54,6 +56,39 @@ def given(header: str, url: URL) -> Jar:
 def by_name(jar: Jar) -> dict[str, str]:
     """Return the values of a jar by name; of several namesakes the latest."""
     return {cookie.name: cookie.value for cookie in jar}
+
+
+def merged(jar: Jar, sent: Jar, got: Jar) -> Jar:
+    """Return a jar with what one exchange changed: ``sent`` went out, ``got`` is what there was after it.
+
+    Another exchange may have changed the jar meanwhile; what that one set stays. Kept are the newest that
+    have ``MAX_JAR_CHARACTERS`` together.
+    """
+    if got == sent:
+        return jar
+    left = {(c.name, c.domain, c.path) for c in got}
+    gone = {key for c in sent if (key := (c.name, c.domain, c.path)) not in left}
+    kept = {key: c for c in jar if (key := (c.name, c.domain, c.path)) not in gone}
+    for cookie in got:
+        if cookie not in sent:
+            kept.pop((cookie.name, cookie.domain, cookie.path), None)
+            kept[cookie.name, cookie.domain, cookie.path] = cookie
+    return bounded(tuple(kept.values()))
+
+
+def bounded(jar: Jar) -> Jar:
+    """Return the newest cookies of a jar that are kept for later."""
+    left = MAX_JAR_CHARACTERS
+    for number, cookie in enumerate(reversed(jar)):
+        left -= len(cookie.name) + len(cookie.value) + len(cookie.domain) + len(cookie.path)
+        if left < 0:
+            return jar[len(jar) - number :]
+    return jar[-MAX_COOKIES:]
+
+
+def without(jar: Jar, names: Collection[str]) -> Jar:
+    """Return a jar without the cookies of those names."""
+    return tuple(cookie for cookie in jar if cookie.name not in names)
 
 
 def cleared(jar: Jar, url: URL, values: Mapping[str, str]) -> Jar:

@@ -9,7 +9,8 @@ class FetchDone(Event, frozen=True):
     """The one line of a job's fetch: where, how it ended, and what it cost.
 
     ``outcome`` is ``page``, ``challenge``, ``forwarded``, ``held`` (put aside), or the class of a failure.
-    ``place`` is scheme, host and path. Sizes in bytes, before and after decoding.
+    ``place`` is scheme, host and path. Sizes in bytes, before and after decoding. ``proxy`` is the id of the
+    listed proxy that the answer came through.
     """
 
     run: str
@@ -24,6 +25,7 @@ class FetchDone(Event, frozen=True):
     redirects: int | None = None
     hop: int = 0
     resumed: bool = False
+    proxy: str | None = None
 
 
 class UnknownFieldIgnored(Event, frozen=True):
@@ -212,3 +214,28 @@ class ProxiesBack(Event, frozen=True):
     """A proxy can be used again; none could for ``seconds``."""
 
     seconds: float
+
+
+class SessionPassed(Event, frozen=True):
+    """A site let a visitor in after a challenge of that kind; his session is used from now on."""
+
+    site: str
+    kind: str
+
+
+class SessionRetired(Event, frozen=True):
+    """A session is used no longer: ``challenged`` again, ``blocked`` too often, or ``used_up``."""
+
+    level: ClassVar[str] = "debug"
+
+    site: str
+    reason: str
+    uses: int
+
+
+class SessionsRestored(Event, frozen=True):
+    """What others knew of the visitors of a partition's sites was taken over."""
+
+    partition: int
+    visitors: int
+    unreadable: int

@@ -13,6 +13,7 @@ from yarl import URL
 from tidegate_fetcher import cookies
 from tidegate_fetcher.cookies import Jar
 from tidegate_fetcher.exchange import Request
+from tidegate_fetcher.sessions import NOBODY, Visit
 
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -33,17 +34,23 @@ _IGNORED = frozenset(
     }
 )
 _PRIVATE = frozenset({"authorization", "x-api-key", "x-auth-token", "x-csrf-token", "x-xsrf-token"})
+_PERSONAL = _PRIVATE | {"cookie"}
 
 
-def of_job(job: UrlJob, url: URL, user_agent: str) -> Request:
-    """Return the job's own request.
+def is_personal(job: UrlJob) -> bool:
+    """Say whether a job brings cookies or credentials of its own: it shares no session with others."""
+    return "@" in job.url or any(name.lower() in _PERSONAL for name in job.headers)
+
+
+def of_job(job: UrlJob, url: URL, user_agent: str, visit: Visit = NOBODY) -> Request:
+    """Return the job's own request, as that of a visitor.
 
     A Cookie header becomes cookies of the job's host, user and password of the URL an Authorization header
     unless the job has one; both go to the job's origin only. A body without a Content-Type is plain text.
     """
     headers = CIMultiDict({"User-Agent": user_agent, "Accept": ACCEPT})
     private: CIMultiDict[str] = CIMultiDict()
-    jar: Jar = ()
+    jar: Jar = visit.jar
     if job.headers:
         for name, value in job.headers.items():
             lower = name.lower()
@@ -58,6 +65,8 @@ def of_job(job: UrlJob, url: URL, user_agent: str) -> Request:
         if with_user.user is not None:
             pair = f"{with_user.user}:{with_user.password or ''}"
             private["Authorization"] = "Basic " + b64encode(pair.encode()).decode()
+    if visit.session is not None and visit.session.user_agent is not None:
+        headers["User-Agent"] = visit.session.user_agent
     body = None if job.body is None else job.body.encode()
     if body is not None and "Content-Type" not in headers:
         headers["Content-Type"] = "text/plain; charset=utf-8"

@@ -38,11 +38,13 @@ def settle(job: Job, outcome: Outcome, plan: Plan, now_ms: int) -> Settlement:
             return Settlement(outcome.outgoing)
         case Retry():
             settlement = _retry(job, outcome, plan, now_ms)
-            return msgspec.structs.replace(settlement, outgoing=(*outcome.besides, *settlement.outgoing))
         case Defer():
-            return _defer(job, outcome, plan, now_ms)
+            settlement = _defer(job, outcome, plan, now_ms)
         case Dead():
-            return _dead(job, outcome, plan, now_ms)
+            settlement = _dead(job, outcome, plan, now_ms)
+    if not outcome.besides:
+        return settlement
+    return msgspec.structs.replace(settlement, outgoing=(*outcome.besides, *settlement.outgoing))
 
 
 def delayed(original: bytes, state: JobState, wait_s: float) -> Outgoing:
