@@ -55,6 +55,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "services.*.autoscaling.minReplicas": _REPLICAS,
     "services.*.autoscaling.maxReplicas": {"type": "integer", "minimum": 1},
     "services.*.autoscaling.lagThreshold": {"type": "integer", "minimum": 1},
+    "services.*.autoscaling.workPerReplica": {"type": "number", "exclusiveMinimum": 0},
     "services.*.autoscaling.activationLag": {"type": "integer", "minimum": 0},
     "services.*.podAnnotations": _FREE_MAP,
     "services.*.podLabels": _FREE_MAP,

@@ -1,10 +1,12 @@
 """What the autoscaler makes of lag, challenges and walls: the chart's formula, evaluated."""
 
+import copy
 import math
 import re
 
 import pytest
 from support.chart import CHART, Manifest, of_kind, render, values_of
+from support.scaling_policy import compiled, policies
 
 pytestmark = pytest.mark.chart
 
@@ -16,18 +18,6 @@ def scaled_objects() -> dict[str, Manifest]:
     return of_kind(render(values_of(CHART / "ci/everything-values.yaml")), "ScaledObject")
 
 
-def evaluate(formula: str, readings: dict[str, float]) -> float:
-    """Return the formula's value, by the rules of the language that KEDA reads it in.
-
-    Of that language the formulas use names, numbers, `+ * > and or`, `min` and one conditional, which Python
-    writes in another order.
-    """
-    condition, consequence, otherwise = re.fullmatch(r"(.*) \? (.*) : (.*)", formula).groups()  # type: ignore[union-attr]
-    chosen = consequence if eval(condition, {"min": min}, readings) else otherwise
-    value: float = eval(chosen, {"min": min}, readings)
-    return value
-
-
 def replicas(metric: float, now: int) -> int:
     """Return what the autoscaler wants: rounded up, unchanged within its tolerance of a tenth."""
     if now and abs(metric / (THRESHOLD * now) - 1) <= 0.1:
@@ -36,29 +26,33 @@ def replicas(metric: float, now: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("lag", "captcha", "held", "wanted", "expected"),
+    ("lag", "work", "captcha", "held", "wanted", "expected"),
     [
-        (0, 0.0, 0, 2, 0),
-        (499, 0.0, 0, 1, 1),
-        (1500, 0.1, 0, 1, 3),
-        (1500, 0.3, 0, 1, 3),  # at the mark is not above it
-        (1500, 0.31, 0, 1, 1),  # the brake holds what is wanted
-        (1500, 0.31, 0, 2, 2),
-        (400, 0.5, 0, 3, 1),  # it never keeps more than the lag asks for
-        (1500, 0.0, 1, 2, 2),  # another wall holds the intake: more fetchers would not help
-        (1500, 0.9, 1, 0, 3),  # nobody says what is wanted: the brake is off, not the service
-        (1_000_000, 0.0, 0, 5, MOST),
-        (1_000_000, 0.9, 0, 5, 5),
+        (0, 0, 0.0, 0, 2, 0),
+        (499, 0, 0.0, 0, 1, 1),
+        (1500, 0, 0.1, 0, 1, 3),
+        (1500, 0, 0.3, 0, 1, 3),  # at the mark is not above it
+        (1500, 0, 0.31, 0, 1, 1),  # the brake holds what is wanted
+        (1500, 0, 0.31, 0, 2, 2),
+        (400, 0, 0.5, 0, 3, 1),  # it never keeps more than the lag asks for
+        (1500, 0, 0.0, 1, 2, 2),  # another wall holds the intake: more fetchers would not help
+        (1500, 0, 0.9, 1, 0, 3),  # nobody says what is wanted: the brake is off, not the service
+        (1_000_000, 0, 0.0, 0, 5, MOST),
+        (1_000_000, 0, 0.9, 0, 5, 5),
+        (0, 250, 0.0, 0, 5, 3),  # what is at hand keeps as many as it fills
+        (1500, 120, 0.0, 0, 1, 3),  # the larger one counts
+        (0, 900, 0.5, 0, 4, 4),  # the brake holds work, too
     ],
 )
-def test_the_brake_holds_and_never_ratchets(
-    lag: int, captcha: float, held: int, wanted: int, expected: int
+def test_the_brake_holds_and_never_ratchets(  # noqa: PLR0917 -- a table
+    lag: int, work: int, captcha: float, held: int, wanted: int, expected: int
 ) -> None:
     """Replicas by the formula, from what is wanted now."""
     scaling = scaled_objects()["demo-fetcher"]["spec"]["advanced"]["scalingModifiers"]
     parts = re.findall(r"lag_\w+", scaling["formula"].rpartition(":")[2])
-    share = {name: lag / len(parts) for name in parts}
-    metric = evaluate(scaling["formula"], {**share, "captcha": captcha, "held": held, "wanted": wanted})
+    readings: dict[str, float] = {name: lag / len(parts) for name in parts}
+    readings |= {"work": work, "captcha": captcha, "held": held, "wanted": wanted}
+    metric = compiled(scaling["formula"])(readings)
     assert scaling["target"] == str(THRESHOLD)
     assert replicas(metric, wanted) == expected
 
@@ -94,7 +88,7 @@ def test_triggers_are_safe_against_the_scalers_pitfalls() -> None:
                 assert metadata["excludePersistentLag"] == "false"
                 assert each["authenticationRef"] == {"name": "demo-kafka"}
         names = set(re.findall(r"[a-z_]+", spec["advanced"]["scalingModifiers"]["formula"]))
-        assert names - {"min", "and", "or"} <= {each["name"] for each in spec["triggers"]}
+        assert names - {"min", "max", "and", "or"} <= {each["name"] for each in spec["triggers"]}
         assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
         down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
         assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
@@ -102,11 +96,36 @@ def test_triggers_are_safe_against_the_scalers_pitfalls() -> None:
 
 def test_metrics_in_queries_are_metrics_of_ours() -> None:
     """A renamed metric would switch the brake off without a word."""
-    from tidegate.telemetry.metric import prometheus_name  # noqa: PLC0415 -- with its neighbour
-    from tidegate_fetcher.metrics import METRICS  # noqa: PLC0415 -- it loads the fetcher
+    import importlib  # noqa: PLC0415 -- the services' metrics are loaded by name
 
-    ours = {prometheus_name(metric) for metric in METRICS}
-    queries = " ".join(str(each["metadata"]) for each in scaled_objects()["demo-fetcher"]["spec"]["triggers"])
-    named = set(re.findall(r"\btidegate_\w+", queries))
-    assert named
-    assert named <= ours
+    from tidegate.telemetry.metric import prometheus_name  # noqa: PLC0415 -- with its neighbour
+    from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS  # noqa: PLC0415 -- with its neighbour
+
+    for name, manifest in scaled_objects().items():
+        own = importlib.import_module(f"tidegate_{name.removeprefix('demo-')}.metrics").METRICS
+        ours = {prometheus_name(metric) for metric in (*RUNTIME_METRICS, *own)}
+        named = set(re.findall(r"\btidegate_\w+", str(manifest["spec"]["triggers"])))
+        assert named
+        assert named <= ours
+
+
+def test_the_simulation_reads_what_the_chart_renders() -> None:
+    """docs/scaling.md and its assertions rest on a reading of the templates without Helm."""
+    plain = values_of(CHART / "ci/plain-values.yaml")
+    for prometheus in ("", "http://prometheus:9090"):
+        values = {**copy.deepcopy(plain), "autoscaling": {"prometheusUrl": prometheus}}
+        for service in ("fetcher", "solver", "storer"):
+            values["services"].setdefault(service, {})["autoscaling"] = {"enabled": True}
+        rendered = of_kind(render(values), "ScaledObject")
+        for service, policy in policies(prometheus=bool(prometheus)).items():
+            spec = rendered[f"demo-{service}"]["spec"]
+            modifiers = spec["advanced"]["scalingModifiers"]
+            behaviour = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+            assert (policy.formula, str(policy.threshold)) == (modifiers["formula"], modifiers["target"])
+            assert str(policy.activation) == modifiers["activationTarget"]
+            assert (policy.minimum, policy.maximum) == (spec["minReplicaCount"], spec["maxReplicaCount"])
+            assert (policy.polling_s, policy.cooldown_s) == (spec["pollingInterval"], spec["cooldownPeriod"])
+            for rule, key in ((policy.up, "scaleUp"), (policy.down, "scaleDown")):
+                (only,) = behaviour[key]["policies"]
+                assert rule.window_s == behaviour[key]["stabilizationWindowSeconds"]
+                assert (rule.pods, rule.period_s) == (only["value"], only["periodSeconds"])
