@@ -96,6 +96,33 @@ async def test_the_window_bounds_what_is_in_hand(broker: FakeBroker) -> None:
     assert most == 8
 
 
+async def test_jobs_that_are_only_passed_on_leave_the_slots_to_those_that_are_worked_on(
+    broker: FakeBroker,
+) -> None:
+    """While the broker is slow to take them, and only as many as there are slots."""
+    working = asyncio.Event()
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        if work.payload.startswith(b"pass"):
+            return page(work)
+        await working.wait()
+        return Done()
+
+    put(broker, *[f"pass {n}" for n in range(7)], *[f"work {n}" for n in range(9)])
+    harness = Harness(broker, ScriptedService(handle))
+    harness.sink.gate.clear()
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 13)
+        put(broker, *[f"pass {n}" for n in range(30)])
+        await asyncio.sleep(0.03)  # noqa: TID251 -- room for a mistake to show
+        assert harness.service.seen[7:] == [f"work {n}" for n in range(6)]
+        assert harness.runtime.snapshot()["in_hand"] == 13
+        assert broker.committed("fetcher", URLS) == 0
+        harness.sink.gate.set()
+        working.set()
+        await until(lambda: len(harness.service.seen) == 46)
+
+
 async def test_bytes_in_hand_are_bounded(broker: FakeBroker) -> None:
     """Large records take the place of many; one alone always may run."""
     gate = asyncio.Event()

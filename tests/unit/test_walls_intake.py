@@ -128,3 +128,20 @@ def test_a_bound_stays_what_it_was_between_its_marks() -> None:
     assert not bound.full
     with pytest.raises(ConfigurationError):
         Bound(5, 5)
+
+
+def test_who_waits_for_the_broker_alone_leaves_its_slot_to_the_next() -> None:
+    """As many as there are slots may be on their way; the next one keeps its slot; bytes count to the end."""
+    intake, buffers = intake_of(None, window=5), filled(Topic.URLS, Topic.HELD)
+    first = taken(intake, buffers)
+    assert len(first) == 3
+    assert all(intake.handled(entry) for entry in first)
+    second = taken(intake, buffers)
+    assert (len(second), intake.in_hand, intake.bytes) == (3, 6, 6)
+    assert [intake.handled(entry) for entry in second] == [True, True, False]
+    third = taken(intake, buffers)
+    assert (len(third), intake.in_hand) == (2, 8)
+    for entry in (*first, *second, *third):
+        intake.done(entry)
+    assert (intake.in_hand, intake.bytes) == (0, 0)
+    assert len(taken(intake, buffers)) == 3

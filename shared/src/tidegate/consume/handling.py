@@ -4,6 +4,7 @@ An outcome is acted on here and nowhere else. When ``handle`` returns True, ever
 for has been acknowledged by the broker, and the record's offset may be finished.
 """
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -25,6 +26,14 @@ from tidegate.topics import DELAYS, Topic
 from tidegate.tracing import Tracing, traced
 
 P = TypeVar("P")
+
+# Jobs, and pages of a usual size. A large one keeps its slot to its end: while the broker is away all that is
+# in hand waits, and a window of them is enough.
+_SMALL_BYTES = 64 << 10
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Handling(Generic[P]):
@@ -52,9 +61,12 @@ class Handling(Generic[P]):
         self._limit = limit
         self._deadline = SharedDeadline(plan.deadline_s)
 
-    async def handle(self, record: Inbound, *, alone: bool = False) -> bool:
+    async def handle(
+        self, record: Inbound, *, alone: bool = False, handled: Callable[[], None] = nothing
+    ) -> bool:
         """Handle a record and produce what its outcome asks for; ``alone`` where its partition waits for it.
 
+        ``handled`` is called when the handler is done with it and something small is about to be produced.
         Returns False, and nothing was produced, where that would be a dead letter for a fault of ours and
         there were too many of those (C11). Raises FatalProduceError where the fate of what was produced can
         never be known.
@@ -82,7 +94,7 @@ class Handling(Generic[P]):
             except RecordError as error:
                 job = error.job or job or unread_job(record)
                 outcome = Dead(reason=error.reason, error_class=ErrorClass.BAD_INPUT, message=error.message)
-            return await self._perform(job, outcome, trace)
+            return await self._perform(job, outcome, trace, handled)
 
     async def condemn(self, record: Inbound, message: str, *, unread: bool) -> None:
         """Dead-letter a record that kills the process, without handling it (C10).
@@ -110,13 +122,17 @@ class Handling(Generic[P]):
             return 0.0
         return delays.remaining_s(work.job.state, self._broker_clock.now_ms())
 
-    async def _perform(self, job: Job, outcome: Outcome, trace: bytes | None) -> bool:
+    async def _perform(
+        self, job: Job, outcome: Outcome, trace: bytes | None, handled: Callable[[], None]
+    ) -> bool:
         """Produce what the outcome asks for, one after the other, each acknowledged (C5)."""
         if isinstance(outcome, Done) and not outcome.outgoing:
             return True
         settlement = settle(job, outcome, self._plan, self._broker_clock.now_ms())
         if settlement.our_fault and not self._limit.admits(self._clock.monotonic()):
             return False
+        if sum(len(each.value or b"") for each in settlement.outgoing) <= _SMALL_BYTES:
+            handled()
         try:
             await self._produce(settlement, trace)
         except RecordError as error:

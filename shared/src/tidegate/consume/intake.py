@@ -1,7 +1,11 @@
 """Which of the records that wait is taken in hand now, or none: the bounds on what is in hand.
 
 Records and bytes in hand are bounded for every service; reserved topics (solutions) keep slots of their
-own. A service may hold its intake back further by a valve: how much of what comes by the lanes and the
+own. Once a record's handler has returned, what it asked for is on its way to the broker; meanwhile its slot
+is the next one's, so that a flood of jobs that are only passed on takes no slots from those that are worked
+on. As many may be on their way as there are slots; large ones keep theirs.
+
+A service may hold its intake back further by a valve: how much of what comes by the lanes and the
 delay topics, and how much of what was put aside on the held topics, may be in hand at once. Solutions
 never ask a valve (delivery.md C3).
 """
@@ -52,36 +56,55 @@ class Intake:
         self._emit = emit
         self._lanes = 0
         self._held = 0
-        self.in_hand = 0
+        self._at_work = 0
+        # Those whose slots are free again, by the identity of their entries.
+        self._on_the_way: dict[int, Entry] = {}
         self.bytes = 0
         # The window hands a slot on at once: a worker that goes on by itself is cheaper than a new one. Its
         # hysteresis is in what is told of it. Bytes are few records and many, and do wait.
         self._slots = Bound(self._lanes_window, self._lanes_window * 3 // 4)
         self._memory = Bound(window_bytes, window_bytes * 3 // 4)
 
+    @property
+    def in_hand(self) -> int:
+        """How many records are in hand: at work, or with an outcome on its way."""
+        return self._at_work + len(self._on_the_way)
+
     def next(self, buffers: Buffers) -> Entry | None:
         """Take a slot and the record that is to have it; None where either is missing."""
-        if self.in_hand >= self._window or (self.in_hand and self._memory.full):
+        if self._at_work >= self._window or (self._memory.full and self.in_hand):
             return None
         entry = buffers.next_urgent()
         # Solutions in slots of their own take none away from the lanes.
         if entry is None and self._lanes + self._held < self._lanes_window:
             entry = self._next_of_lanes(buffers)
         if entry is not None:
-            self.in_hand += 1
+            self._at_work += 1
             self.bytes += len(entry.record.value)
             self._count(entry.partition.topic, 1)
             if self.bytes >= self._memory.most:
                 self._note(self._memory, "window_bytes", self.bytes)
         return entry
 
+    def handled(self, entry: Entry) -> bool:
+        """Give a slot back while the outcome is on its way; False where too many are, and it stays."""
+        if len(self._on_the_way) >= self._window:
+            return False
+        self._on_the_way[id(entry)] = entry
+        self._leave(entry)
+        return True
+
     def done(self, entry: Entry) -> None:
-        """Give a slot back."""
-        self.in_hand -= 1
+        """A record is not in hand any more: give back what it still has."""
+        if self._on_the_way.pop(id(entry), None) is None:
+            self._leave(entry)
         self.bytes -= len(entry.record.value)
-        self._count(entry.partition.topic, -1)
         if self._memory.full:
             self._note(self._memory, "window_bytes", self.bytes)
+
+    def _leave(self, entry: Entry) -> None:
+        self._at_work -= 1
+        self._count(entry.partition.topic, -1)
 
     def _next_of_lanes(self, buffers: Buffers) -> Entry | None:
         valve, window = self._valve, self._lanes_window

@@ -4,6 +4,7 @@ Rejected: a task per record (a worker that goes on costs a third).
 """
 
 import asyncio
+import functools
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -125,7 +126,9 @@ class Workers:
                     if picked and picked.get(entry.partition) is entry:
                         await self._isolating.work(entry, self._handle_alone, self._condemn)
                         self._free(entry.partition)
-                    elif await self._handling.handle(entry.record):
+                    elif await self._handling.handle(
+                        entry.record, handled=functools.partial(self._handled, entry)
+                    ):
                         self._finish(entry)
                     else:
                         self._hold(entry)
@@ -140,6 +143,11 @@ class Workers:
             self._active.pop(task, None)
             self._idle.set()
             self._room.set()
+
+    def _handled(self, entry: Entry) -> None:
+        """What the outcome asks for is on its way: the slot is the next one's."""
+        if self._intake.handled(entry):
+            self.dispatch()
 
     async def _handle_alone(self, entry: Entry) -> bool:
         """Handle a record and finish its offset; False where it goes back to where it waited."""
