@@ -58,7 +58,7 @@ def test_a_list_is_read_line_by_line_in_all_its_forms() -> None:
     "line",
     [
         "ftp://ann:s3cret@host:21",
-        "http://ann:s3cret@host",
+        "ann:s3cret@host",
         "http://ann:s3cret@host:99999",
         "http://ann:s3cret@ho st:3128",
         "http://ann:s3cret@:3128",

@@ -5,15 +5,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from support.solver import a_request
 from tidegate.errors import ConfigurationError
+from tidegate.proxies import parse
 from tidegate.records import ChallengeKind, Route
 from tidegate.settings import load
 from tidegate_solver import wire
 from tidegate_solver.app import profile_of
 from tidegate_solver.catalog import choose_profile, load_profiles
-from tidegate_solver.settings import ProviderSettings, Settings
+from tidegate_solver.settings import ProviderSettings, Settings, SolverSettings
 
 ROOT = Path(__file__).parents[2]
 V2 = ChallengeKind.RECAPTCHA_V2
@@ -127,3 +128,14 @@ def test_what_is_no_proxy_is_none(text: str) -> None:
     """A table of proxies with a wrong one in it keeps the others."""
     assert wire.read_proxy(text) is None
     assert list(wire.proxies_by_id({"bad": text, "good": "http://1.2.3.4:80"})) == ["good"]
+
+
+def test_the_solver_reads_the_fetchers_own_list_of_proxies() -> None:
+    """By the same ids, so that an answer is bought through the proxy that fetched the page."""
+    text = "http://ann:s3cret@gate.example:7000\n# a remark\n198.51.100.8:3128\n"
+    read = SolverSettings.model_validate({"proxies": text, "api_key": "k"}).proxies
+    listed = {proxy.id: proxy.url for proxy in parse(text.encode()).proxies}
+    assert {name: url.get_secret_value() for name, url in read.items()} == listed
+    with pytest.raises(ValidationError) as caught:
+        SolverSettings.model_validate({"proxies": "http://ann:s3cret@gate.example:x", "api_key": "k"})
+    assert "s3cret" not in str(caught.value.errors(include_input=False))

@@ -18,6 +18,7 @@ import msgspec
 from tidegate.errors import ConfigurationError
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
+_DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 MAX_LIST_BYTES = 4 << 20
 MAX_PROXIES = 20_000
 _MAX_LINE = 2_000
@@ -71,6 +72,8 @@ def proxy_of(text: str) -> Proxy:
     if parts.scheme not in SCHEMES:
         raise ValueError(f"its scheme is none of {', '.join(SCHEMES)}")
     host = _host(parts.hostname or "")
+    if port is None and "://" in text:
+        port = _DEFAULT_PORTS[parts.scheme]
     if not port:
         raise ValueError("it names no port")
     if parts.path not in ("", "/") or parts.query or parts.fragment:

@@ -133,6 +133,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Identity is (``run``, ``id``). ``site`` stays the original URL's, whatever redirects say (O2).
     ``hop`` grows with each retry, challenge round and replay (M4). ``accepted_at_ms`` is the broker's
     append time at intake, or of the last replay; ``due_at_ms``, if any, is when a delayed job may run again.
+    ``failed_proxy`` is the id of the proxy that its last try failed through, so that the next takes another.
     """
 
     version: int = VERSION
@@ -147,6 +148,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hop: Count = 0
     deferrals: Count = 0
     solves: tuple[SolveSummary, ...] = ()
+    failed_proxy: str | None = None
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -64,6 +64,10 @@ ADVICE: dict[Reason, Advice] = {
         "The parser failed on this page. Mend the parser, then replay: the stored body is parsed again, "
         "nothing is fetched."
     ),
+    Reason.UNKNOWN_PROXY: Advice(
+        "The job names a proxy by an id that is not on the fetcher's list. Put it on the list, then replay; "
+        "or submit the job without it."
+    ),
     Reason.UNKNOWN_PARSER: Advice(
         "The parser that the job names is not installed at the storer. Install it, then replay: the stored "
         "body is parsed."

@@ -21,6 +21,9 @@ from tidegate_fetcher.handler import Fetcher
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.policy import HostRules, Policy
+from tidegate_fetcher.proxies import Proxies
+from tidegate_fetcher.proxy_pool import ProxyPool
+from tidegate_fetcher.proxy_source import source_of
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.site_limits import SiteLimits
@@ -53,11 +56,20 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         allow_private=settings.allow_private,
         solve_hosts=HostRules(settings.solve_hosts),
     )
+    proxies = Proxies(
+        ProxyPool(settings.proxy_policy()),
+        source_of(settings),
+        reread_s=settings.proxies_reread_s,
+        clock=context.clock,
+        random=context.random,
+        emit=context.emit,
+    )
     connections = Connections(
         addresses,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         proxies_kept=settings.proxies_kept,
+        trusted=proxies.is_ours,
     )
     rule = SiteRule(
         concurrency=settings.site_concurrency, per_second=settings.site_rate, burst=settings.site_burst
@@ -65,13 +77,15 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
     limiter = SiteLimiter(
         SiteLimits(lambda _site: rule, wait_s=settings.site_wait_s), context.clock, settings.site_wait_s
     )
-    walls = Walls(settings.walls(), context.backlog, context.clock, context.emit)
+    walls = Walls(settings.walls(), context.backlog, context.clock, context.emit, proxies.has_room)
     watch = RunWatch(context.reader, context.clock, context.emit)
     spending = Spending(holds=settings.budget_exhausted == "hold", recheck_s=settings.budget_recheck_s)
     async with connections, asyncio.TaskGroup() as owner:
+        await proxies.begin()
         await watch.restore()
         reading = owner.create_task(walls.run(), name="walls")
         watching = owner.create_task(watch.run(), name="runs")
+        rereading = owner.create_task(proxies.run(), name="proxies")
         yield Fetcher(
             client=HttpClient(
                 connections,
@@ -84,6 +98,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 total_s=settings.total_timeout_s,
                 large_bodies=settings.large_bodies,
             ),
+            proxies=proxies,
             limiter=limiter,
             slots=SlotMemory(
                 context.reader, limiter, context.broker_clock, rates=rule.per_second is not None
@@ -109,6 +124,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         )
         reading.cancel()
         watching.cancel()
+        rereading.cancel()
 
 
 def _check(settings: FetcherSettings) -> None:

@@ -138,6 +138,7 @@ class HttpClient:
                     redirects=hop,
                     elapsed_ms=answer.elapsed_ms,
                     wire_bytes=answer.wire_bytes,
+                    proxy_id=request.proxy_id,
                 )
             if (answer.status == 303 and method != "HEAD") or (
                 answer.status in (301, 302) and method == "POST"
@@ -175,7 +176,7 @@ class HttpClient:
                     elapsed_ms=round((self._clock.monotonic() - started) * 1000),
                 )
         except (aiohttp.ClientError, OSError, UnicodeError, *_SOCKS_ERRORS) as error:
-            raise _failure(error, url) from error
+            raise _failure(error, url, proxied=route.http_proxy is not None) from error
 
     def _open(
         self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
@@ -242,8 +243,11 @@ class HttpClient:
                 self._large.release()
 
 
-def _failure(error: Exception, url: URL) -> ExchangeError:
-    """Map a foreign error, once, to a sentence without secrets."""
+def _failure(error: Exception, url: URL, *, proxied: bool) -> ExchangeError:
+    """Map a foreign error, once, to a sentence without secrets.
+
+    ``proxied``: by an HTTP proxy, so that the only name we resolve is the proxy's.
+    """
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressRefusedError):
         whose = "the job's proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else url.raw_host
@@ -253,7 +257,12 @@ def _failure(error: Exception, url: URL) -> ExchangeError:
     if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
         return RefusedError(Reason.NOT_A_URL, "This URL cannot be requested: its host is none.", url=url)
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
-    return NetworkFailedError(_told(error), status=status, url=url)
+    of_proxy = (
+        isinstance(error, (aiohttp.ClientProxyConnectionError, ProxyConnectionError))
+        or status == 407
+        or (proxied and isinstance(error, aiohttp.ClientConnectorDNSError))
+    )
+    return NetworkFailedError(_told(error), status=status, url=url, of_proxy=of_proxy)
 
 
 def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -55,7 +56,8 @@ class Connections:
     """HTTP sessions: one for direct and HTTP-proxied requests, one for each SOCKS proxy, few kept.
 
     Enter it inside a running loop. ``limit`` is connections at once over all sites; 0 means no bound but
-    the window's. Timeouts in seconds.
+    the window's. Timeouts in seconds. ``trusted`` says whether a proxy is the operator's own, which may be at
+    any address; a job's is judged like a page's.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Connections:
         read_timeout_s: float,
         proxies_kept: int,
         limit: int = 0,
+        trusted: Callable[[str], bool] = lambda _proxy: False,
     ) -> None:
         self._rules = rules
+        self._trusted = trusted
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=connect_timeout_s,
@@ -78,11 +82,14 @@ class Connections:
         self._proxies_kept = proxies_kept
         self._limit = limit
         self._direct: Route | None = None
+        self._operators: aiohttp.ClientSession | None = None
         self._socks: OrderedDict[str, _Socks] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30, socket_factory=self._open)
         self._direct = Route(self._session(connector))
+        # Nothing goes out through this one but by an HTTP proxy that the operator listed.
+        self._operators = self._session(aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30))
         return self
 
     async def __aexit__(
@@ -92,6 +99,8 @@ class Connections:
         self._socks.clear()
         if self._direct is not None:
             sessions.append(self._direct.session)
+        if self._operators is not None:
+            sessions.append(self._operators)
         for session in sessions:
             await session.close()
 
@@ -103,16 +112,19 @@ class Connections:
         assert self._direct is not None, "Connections were not entered"
         if proxy is None:
             return self._direct
+        assert self._operators is not None
         url = URL(proxy)
+        trusted = self._trusted(proxy)
         if url.scheme in ("http", "https"):
-            # Its connect goes through our socket factory like any other.
+            # A job's own: its connect goes through our socket factory like any other.
+            session = self._operators if trusted else self._direct.session
             credentials = (
                 None if url.user is None else aiohttp.encode_basic_auth(url.user, url.password or "")
             )
-            return Route(self._direct.session, url.with_user(None), credentials)
+            return Route(session, url.with_user(None), credentials)
         kept = self._socks.get(proxy)
         if kept is None:
-            address = await self._socks_address(url)
+            address = await self._socks_address(url, trusted=trusted)
             # Another request may have opened it meanwhile; a second session would never be closed.
             kept = self._socks.get(proxy)
             if kept is None:
@@ -155,14 +167,16 @@ class Connections:
             max_field_size=32_768,
         )
 
-    async def _socks_address(self, url: URL) -> str:
-        """Return an address of the proxy that the rules admit."""
+    async def _socks_address(self, url: URL, *, trusted: bool) -> str:
+        """Return an address of the proxy that the rules admit; any of a trusted one."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 found = await loop.getaddrinfo(url.host, url.port or _SOCKS_PORT, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
-            raise NetworkFailedError("The name of the job's proxy cannot be resolved.") from error
+            raise NetworkFailedError("The name of the proxy cannot be resolved.", of_proxy=True) from error
+        if trusted:
+            return str(found[0][4][0])
         refusals = [self._rules.refusal(str(info[4][0])) for info in found]
         usable = [str(info[4][0]) for info, refusal in zip(found, refusals, strict=True) if refusal is None]
         if not usable:

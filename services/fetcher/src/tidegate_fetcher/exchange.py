@@ -17,7 +17,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for. ``headers`` has neither cookies nor credentials.
 
     ``private`` are headers that only the first URL's origin may see (Authorization and the like).
-    ``proxy`` is a URL that may hold a password: never printed.
+    ``proxy`` is a URL that may hold a password: never printed; ``proxy_id`` is its name, if it is listed.
     """
 
     url: URL
@@ -27,12 +27,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     jar: Jar = ()
     proxy: str | None = None
+    proxy_id: str | None = None
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """The final answer, its body decoded. ``jar`` holds the request's cookies and those set on the way.
 
-    ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding.
+    ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding. ``proxy_id`` names the
+    operator's proxy that it came through.
     """
 
     url: URL
@@ -43,6 +45,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int
     elapsed_ms: int
     wire_bytes: int
+    proxy_id: str | None = None
 
     @property
     def content_type(self) -> str:
@@ -80,7 +83,16 @@ class ExchangeError(Exception):
 
 
 class NetworkFailedError(ExchangeError):
-    """Connect, TLS, name, reset, time-out, broken body, proxy: another try may help."""
+    """Connect, TLS, name, reset, time-out, broken body, proxy: another try may help.
+
+    ``of_proxy``: the proxy is certainly to blame; it cannot be reached, or turned us away.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, url: URL | None = None, of_proxy: bool = False
+    ) -> None:
+        super().__init__(message, status=status, url=url)
+        self.of_proxy = of_proxy
 
 
 class RefusedError(ExchangeError):

@@ -6,30 +6,34 @@ page's own form, look again.
 Every record that leaves carries the whole job (C1).
 """
 
+import msgspec
 from tidegate.captcha_records import CaptchaSolution, Challenge, SolutionStatus
 from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
+from tidegate.proxies import Proxy
 from tidegate.records import Inbound, JobState, UrlJob, job_headers
 from tidegate.sites import partition_of
 from tidegate.topics import HELD, LANES, Topic
 from yarl import URL
 
-from tidegate_fetcher import classify, cookies, requests, run_rules, tasks, turns
+from tidegate_fetcher import classify, cookies, requests, run_rules, tasks, turns, ways
 from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Block, Detector, Finding
 from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
-from tidegate_fetcher.exchange import ExchangeError, Request, Response
+from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
+from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.verdicts import with_verdict
 from tidegate_fetcher.walls import Walls
+from tidegate_fetcher.ways import NoWay
 
 _INTAKE = frozenset(LANES.values())
 _HELD = frozenset(HELD.values())
@@ -45,6 +49,7 @@ class Fetcher:
         self,
         *,
         client: HttpClient,
+        proxies: Proxies,
         limiter: SiteLimiter,
         slots: SlotMemory,
         detector: Detector,
@@ -61,6 +66,7 @@ class Fetcher:
         emit: Emit,
     ) -> None:
         self._client = client
+        self._proxies = proxies
         self._limiter = limiter
         self._slots = slots
         self._detector = detector
@@ -178,14 +184,25 @@ class Fetcher:
         turn = await self._limiter.enter(state.site, turns.claim_of(state, task.job, self._age_s(state)))
         if not isinstance(turn, float):
             return turns.missed(turn, task.job, state), None
+        way = self._proxies.choose(state.site, task.job.proxy, state.failed_proxy)
+        if isinstance(way, NoWay):
+            self._limiter.leave(state.site, turn)
+            return ways.missed(way, state), None
         try:
-            request = requests.of_job(task.job, task.url, self._user_agent)
+            request = ways.through(requests.of_job(task.job, task.url, self._user_agent), way)
             response = await self._client.send(request)
         except ExchangeError as error:
-            return classify.of_error(error, task.job.max_retries, state), None
+            return self._failed(error, task.job, state, way), None
         finally:
             self._limiter.leave(state.site, turn)
-        return self._judged(work, task.job, task.url, request, response, resumed=False), response
+        outcome = self._judged(work, task.job, task.url, request, response, resumed=False)
+        return self._proxies.settled(way, outcome, state, failed=response.status == 407), response
+
+    def _failed(self, error: ExchangeError, job: UrlJob, state: JobState, way: Proxy | None) -> Outcome:
+        """Return the outcome of a request without an answer; its proxy may be to blame."""
+        outcome = classify.of_error(error, job.max_retries, state)
+        of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
+        return self._proxies.settled(way, outcome, state, failed=of_proxy)
 
     async def _resume(self, work: Work[Task], task: ResumeTask) -> tuple[Outcome, Response | None]:
         """Hand the token in and judge what comes back. Nothing here waits for a turn (C3)."""
@@ -197,15 +214,25 @@ class Fetcher:
             return self._challenges.unsolved(work, task.job, solution, now_ms), None
         if self._token_left_s(work.record, solution) < self._submit_margin_s:
             return self._solve_failed(work, task.job, "The token died before it could be used."), None
+        state = work.job.state
+        way = self._proxies.again(state.site, task.job.proxy, solution.request.identity.proxy_id)
+        if isinstance(way, NoWay):
+            return ways.missed(way, state), None
         try:
-            response = await self._client.send(submit)
-            refused = self._refused_token(work, task, submit, response)
-            if refused is not None:
-                return refused, response
-            if _asks_again(task, submit, response):
-                return await self._ask_again(work, task, submit, response, user_agent)
+            outcome, response = await self._hand_in(work, task, ways.through(submit, way), user_agent)
         except ExchangeError as error:
-            return classify.of_error(error, task.job.max_retries, work.job.state), None
+            return self._failed(error, task.job, state, way), None
+        return self._proxies.settled(way, outcome, state, failed=response.status == 407), response
+
+    async def _hand_in(
+        self, work: Work[Task], task: ResumeTask, submit: Request, user_agent: str
+    ) -> tuple[Outcome, Response]:
+        response = await self._client.send(submit)
+        refused = self._refused_token(work, task, submit, response)
+        if refused is not None:
+            return refused, response
+        if _asks_again(task, submit, response):
+            return await self._ask_again(work, task, submit, response, user_agent)
         return self._judged(work, task.job, task.url, submit, response, resumed=True), response
 
     def _token_left_s(self, record: Inbound, solution: CaptchaSolution) -> float:
@@ -230,13 +257,14 @@ class Fetcher:
 
     async def _ask_again(
         self, work: Work[Task], task: ResumeTask, submit: Request, answer: Response, user_agent: str
-    ) -> tuple[Outcome, Response | None]:
+    ) -> tuple[Outcome, Response]:
         """Ask for the job's page with the cookies that the form's answer brought.
 
         Where that meets the same challenge again, the cookies open nothing, and the form's answer is all
         that this site gives for a token: it is the page.
         """
         request = requests.resumed(task.job, task.url, user_agent, answer.jar)
+        request = msgspec.structs.replace(request, proxy=submit.proxy, proxy_id=submit.proxy_id)
         response = await self._client.send(request)
         challenge = self._detect(response)
         if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
@@ -316,6 +344,7 @@ class Fetcher:
                 redirects=None if response is None else response.redirects,
                 hop=state.hop,
                 resumed=isinstance(task, ResumeTask),
+                proxy=None if response is None else response.proxy_id,
             )
         )
 

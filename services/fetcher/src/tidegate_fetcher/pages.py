@@ -74,6 +74,7 @@ class PageWriter:
             elapsed_ms=response.elapsed_ms,
             parser=task.parser,
             challenges=job.state.attempts.get("challenge", 0),
+            proxy_id=response.proxy_id,
             metadata=task.metadata,
         )
         return Outgoing(

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import tidegate.settings
 from pydantic import Field, ValidationInfo, field_validator
 
+from tidegate_fetcher.proxy_settings import ProxySettings
 from tidegate_fetcher.wall_settings import WallSettings
 
 DEFAULT_USER_AGENT = "Tidegate/0.1 (+mailto:contact-not-set@example.invalid)"
 
 
-class FetcherSettings(WallSettings):
+class FetcherSettings(ProxySettings, WallSettings):
     """How pages are fetched, and what is refused."""
 
     user_agent: str = Field(
@@ -133,9 +134,6 @@ class FetcherSettings(WallSettings):
         ge=-7,
         le=19,
         description="Compression of stored bodies. Level 1 is 80 us a 29 KB page, 3 is 120 us.",
-    )
-    proxies_kept: int = Field(
-        64, ge=1, le=10_000, description="SOCKS proxies whose connections are kept open, least used go first."
     )
 
     @field_validator("allowed_ports", "denied_networks", "solve_hosts", mode="before")

@@ -19,6 +19,7 @@ from tidegate.captcha_records import CaptchaSolution
 from tidegate.consume.service import Work
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
+from tidegate.proxies import is_id, proxy_of
 from tidegate.records import Inbound, Job, JobState, Lane, SolveSummary, UrlJob
 from tidegate.sites import site_of
 from tidegate.topics import LANES, Topic
@@ -29,7 +30,6 @@ _MAX_NAME_CHARACTERS = 256
 _MAX_HEADERS = 100
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _NOT_METHODS = ("CONNECT", "TRACE")
 
 
@@ -236,14 +236,15 @@ def _proxy_problem(job: UrlJob) -> str | None:
     """Judge the proxy without ever printing it: it may hold a password."""
     if job.proxy is None:
         return None
-    sentence = "The job's proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080."
+    if is_id(job.proxy):
+        return None
     try:
-        proxy = URL(job.proxy)
-        port = proxy.port
-    except (ValueError, UnicodeError):
-        return sentence
-    if proxy.scheme not in _PROXY_SCHEMES or not proxy.raw_host or port == 0:
-        return sentence
+        proxy_of(job.proxy)
+    except ValueError:
+        return (
+            "The job's proxy must be a URL such as http://host:3128 or socks5://user:password@host:1080, or "
+            "the id of a listed one."
+        )
     return None
 
 

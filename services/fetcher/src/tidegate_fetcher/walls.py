@@ -17,7 +17,7 @@ between the marks, and a broker that was away for a minute shuts nothing. The ex
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from tidegate.backlog import Backlog
@@ -65,8 +65,17 @@ class _Watch:
 class Walls:
     """The valve of the runtime's intake, and the handler's advice on prone sites and on shedding."""
 
-    def __init__(self, policy: WallsPolicy, backlog: Backlog, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self,
+        policy: WallsPolicy,
+        backlog: Backlog,
+        clock: Clock,
+        emit: Emit,
+        way_out: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """``way_out`` says whether anything may be fetched: whether there is a proxy, where one is needed."""
         self._policy = policy
+        self._way_out = way_out
         self._backlog = backlog
         self._clock = clock
         self._emit = emit
@@ -86,6 +95,8 @@ class Walls:
 
     def admits(self, *, held: bool, in_hand: int, window: int) -> bool:
         """Say whether one more record of the held topics, or of the others, may start."""
+        if not self._way_out():
+            return False
         now = self._clock.monotonic()
         return self._gate.has_room(_class_of(held), in_hand=in_hand, window=window, now=now)
 

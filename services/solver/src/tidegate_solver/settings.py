@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr
+from tidegate.errors import ConfigurationError
+from tidegate.proxies import parse
 from tidegate.records import ChallengeKind, Route
 from tidegate.settings import Section
 from tidegate.settings import Settings as SharedSettings
@@ -22,6 +24,16 @@ def _from_json(value: Any) -> Any:
     except ValueError as error:
         message = f"not a JSON object: {error}"
         raise ValueError(message) from error
+
+
+def _proxies(value: Any) -> Any:
+    """Let the proxies come as the fetcher's own list, whose ids are known, or as a JSON object."""
+    if not isinstance(value, str) or not value.strip() or value.lstrip().startswith("{"):
+        return _from_json(value)
+    try:
+        return {proxy.id: proxy.url for proxy in parse(value.encode()).proxies}
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
 
 
 Price = Annotated[float, Field(ge=0, le=100)]
@@ -106,10 +118,10 @@ class SolverSettings(ProviderSettings):
         description="How long a request waits for room at the best provider before it takes any; not where "
         "the fastest is wanted.",
     )
-    proxies: Annotated[dict[str, SecretStr], BeforeValidator(_from_json)] = Field(
+    proxies: Annotated[dict[str, SecretStr], BeforeValidator(_proxies)] = Field(
         {},
-        description="The fetcher's proxies by their id, as JSON: URLs, for the kinds whose answer is bound "
-        "to the address.",
+        description="The fetcher's proxies, for the kinds whose answer is bound to the address: its list as "
+        "it is (best as a file, _FILE), or their URLs by id as JSON.",
     )
     reports: bool = Field(
         default=True,
