@@ -94,13 +94,14 @@ chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formula
 	$(BIN)/pytest -m chart tests/chart
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, telemetry, providers, scaling
+docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, telemetry, providers, scaling, sizing
 	$(BIN)/python -m tidegate.schemas docs/schemas
 	$(BIN)/python tools/configuration_docs.py
 	$(BIN)/python tools/telemetry_docs.py
 	$(BIN)/python tools/solving_docs.py
 	$(BIN)/python tools/chart_schema.py
 	PYTHONPATH=tests $(BIN)/python tools/scaling_docs.py
+	$(BIN)/python tools/sizing_docs.py
 
 # What the brief campaign of `make test-kafka` does, for longer: SEED= MINUTES= NODES=1|3 PER_SECOND=.
 MINUTES ?= 1

@@ -16,6 +16,7 @@ from tidegate_cli.commands import (
     kafka,
     migrate,
     simulator,
+    size,
     sql,
     status,
     submit,
@@ -52,6 +53,7 @@ app.command("migrate")(migrate.migrate)
 app.command("kafka")(kafka.kafka)
 app.command("clickhouse")(clickhouse.clickhouse)
 app.command("simulator")(simulator.simulator)
+app.command("size")(size.size)
 
 
 def run() -> None:
