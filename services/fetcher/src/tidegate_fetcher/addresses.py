@@ -40,7 +40,7 @@ _PRIVATE: tuple[tuple[str, tuple[Network, ...]], ...] = (
         "private",
         _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
     ),
-    ("kept for tests and documents", _networks("198.18.0.0/15")),
+    ("kept for tests and documents", _networks("198.18.0.0/15", "3fff::/20")),
 )
 _PUBLIC_IPV6 = _networks("2000::/3")  # the only part of the space that is given out as unicast
 
