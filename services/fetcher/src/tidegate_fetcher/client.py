@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from aiohttp.http import HttpProcessingError
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from multidict import CIMultiDict
 from tidegate.clock import BrokerClock, Clock
@@ -32,6 +33,7 @@ from tidegate_fetcher.exchange import (
     readable,
 )
 from tidegate_fetcher.policy import Policy
+from tidegate_fetcher.wire import Answer, Wire
 
 _LARGE = 1 << 20
 _DRAINED = 1 << 16
@@ -81,6 +83,7 @@ class HttpClient:
         self._max_redirects = max_redirects
         self._deadline = SharedDeadline(total_s)
         self._large = asyncio.Semaphore(large_bodies)
+        self._wire = Wire()
 
     async def send(self, request: Request) -> Response:
         """Return the final answer. Raises NetworkFailedError and RefusedError, nothing else foreseen."""
@@ -120,7 +123,7 @@ class HttpClient:
             sent = headers
             now_ms = self._broker_clock.now_ms()
             cookie = cookies.header_for(jar, url, now_ms)
-            if cookie is not None or request.private or route.credentials is not None:
+            if cookie is not None or request.private:
                 sent = headers.copy()
                 if url.origin() == origin:
                     sent.update(request.private)
@@ -160,7 +163,7 @@ class HttpClient:
         """Send one request and read its answer. Foreign errors end here."""
         started = self._clock.monotonic()
         try:
-            async with self._open(route, method, url, headers, body) as answer:
+            async with await self._wire.ask(route, method, url, headers, body) as answer:
                 target = _target(url, answer)
                 decoded_body, wire_bytes = b"", 0
                 if target is None:
@@ -175,27 +178,8 @@ class HttpClient:
                     wire_bytes=wire_bytes,
                     elapsed_ms=round((self._clock.monotonic() - started) * 1000),
                 )
-        except (aiohttp.ClientError, OSError, UnicodeError, *_SOCKS_ERRORS) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError, *_SOCKS_ERRORS) as error:
             raise _failure(error, url, proxied=route.http_proxy is not None) from error
-
-    def _open(
-        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
-    ) -> "aiohttp.client._RequestContextManager":
-        proxy_headers = None
-        if route.credentials is not None:
-            if url.scheme == "https":
-                proxy_headers = {"Proxy-Authorization": route.credentials}
-            else:
-                headers["Proxy-Authorization"] = route.credentials
-        return route.session.request(
-            method,
-            url,
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            proxy=route.http_proxy,
-            proxy_headers=proxy_headers,
-        )
 
     def _judge(self, url: URL, hop: int) -> None:
         """Refuse a target by what its host spells out, by its scheme and by its port.
@@ -211,7 +195,7 @@ class HttpClient:
         if refusal is not None:
             raise RefusedError(refusal.reason, where + refusal.message, url=url)
 
-    async def _read(self, answer: aiohttp.ClientResponse, method: str, url: URL) -> tuple[bytes, int]:
+    async def _read(self, answer: Answer, method: str, url: URL) -> tuple[bytes, int]:
         """Return the decoded body and its size on the wire."""
         most = self._max_body_bytes
         length = answer.content_length
@@ -265,7 +249,7 @@ def _failure(error: Exception, url: URL, *, proxied: bool) -> ExchangeError:
     return NetworkFailedError(_told(error), status=status, url=url, of_proxy=of_proxy)
 
 
-def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:
+def _target(url: URL, answer: Answer) -> URL | None:
     """Return where a redirect leads, None where the answer is final.
 
     User and password of a Location are dropped: a site does not get to choose what we identify as.
@@ -284,7 +268,7 @@ def _target(url: URL, answer: aiohttp.ClientResponse) -> URL | None:
         return None
 
 
-async def _drain(answer: aiohttp.ClientResponse) -> None:
+async def _drain(answer: Answer) -> None:
     """Read a redirect's little body, so that the connection may be used again; close it on a long one."""
     size = 0
     while chunk := await answer.content.readany():
@@ -294,7 +278,7 @@ async def _drain(answer: aiohttp.ClientResponse) -> None:
             return
 
 
-def _too_large(sentence: str, answer: aiohttp.ClientResponse, url: URL) -> RefusedError:
+def _too_large(sentence: str, answer: Answer, url: URL) -> RefusedError:
     answer.close()
     return RefusedError(Reason.BODY_TOO_LARGE, sentence, status=answer.status, url=url)
 
@@ -312,8 +296,8 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
     (aiohttp.ClientConnectorError, "The site cannot be connected to."),
     (aiohttp.ServerDisconnectedError, "The site closed the connection without an answer."),
     (aiohttp.ClientPayloadError, "The body broke off."),
-    (aiohttp.ClientResponseError, "The site's answer is not HTTP."),
-    ((ConnectionError, aiohttp.ClientOSError), "The connection was reset."),
+    (HttpProcessingError, "The site's answer is not HTTP."),
+    (OSError, "The connection was reset."),
 )
 
 
