@@ -139,11 +139,17 @@ class Page(msgspec.Struct, frozen=True):
     record: Outgoing
 
 
+def sent(outcome: Outcome, topic: Topic) -> list[Outgoing]:
+    """Return the records of an outcome that go to a topic."""
+    records = outcome.outgoing if isinstance(outcome, Done) else outcome.besides
+    return [record for record in records if record.topic == topic]
+
+
 def page_of(outcome: Outcome) -> Page:
     """Return the page of an outcome that is one."""
     assert isinstance(outcome, Done), outcome
-    (record,) = outcome.outgoing
-    assert record.topic == Topic.PAGES, record.topic
+    assert not sent(outcome, Topic.CAPTCHA_REQUESTS)
+    (record,) = sent(outcome, Topic.PAGES)
     assert record.value is not None
     meta = msgspec.json.decode(dict(record.headers)[HEADER_PAGE], type=PageMeta)
     return Page(zstandard.ZstdDecompressor().decompress(record.value), meta, record)
@@ -152,8 +158,8 @@ def page_of(outcome: Outcome) -> Page:
 def request_of(outcome: Outcome) -> CaptchaRequest:
     """Return the captcha request of an outcome that is one."""
     assert isinstance(outcome, Done), outcome
-    (record,) = outcome.outgoing
-    assert record.topic == Topic.CAPTCHA_REQUESTS
+    assert not sent(outcome, Topic.PAGES)
+    (record,) = sent(outcome, Topic.CAPTCHA_REQUESTS)
     assert record.value is not None
     return msgspec.json.decode(record.value, type=CaptchaRequest)
 

@@ -36,6 +36,7 @@ from tidegate.records import (
     encode,
 )
 from tidegate.runs import RunRecord, RunState
+from tidegate.session_records import SessionRecord, Solving
 
 ORIGIN = Origin(topic="urls", partition=3, offset=41, timestamp_ms=1_700_000_000_000)
 STATE = JobState(
@@ -115,6 +116,23 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             budget=25_000_000,
             deadline_s=86_400.0,
             created_at_ms=1_700_000_000_000,
+        ),
+    ],
+    "session-record": [
+        SessionRecord(
+            site="example.org",
+            identity="00" * 8,
+            solving=(Solving(group="token", run="spring", job="a1", left_s=600.0),),
+        ),
+        SessionRecord(
+            site="example.org",
+            identity="00" * 8,
+            user_agent="Agent/1",
+            proxy_id="10.0.0.1:80-12345678",
+            tls_profile="openssl",
+            cookies=(Cookie(name="cf_clearance", value="x", domain="example.org"),),
+            passed=("cloudflare_challenge",),
+            left_s=86_400.0,
         ),
     ],
     "solution-verdict": [

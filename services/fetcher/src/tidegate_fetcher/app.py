@@ -18,6 +18,7 @@ from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.connections import Connections
 from tidegate_fetcher.detection import Detector
 from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.policy import HostRules, Policy
@@ -25,7 +26,11 @@ from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.proxy_pool import ProxyPool
 from tidegate_fetcher.proxy_source import source_of
 from tidegate_fetcher.run_watch import RunWatch
+from tidegate_fetcher.session_memory import SessionMemory
+from tidegate_fetcher.session_pool import SessionPool
+from tidegate_fetcher.sessions import SessionPolicy
 from tidegate_fetcher.settings import FetcherSettings, Settings
+from tidegate_fetcher.single_flight import FlightPolicy, Flights
 from tidegate_fetcher.site_limits import SiteLimits
 from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.slot_memory import SlotMemory
@@ -35,6 +40,8 @@ from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.walls import Walls
 
 HANDLER_DEADLINE_S = 120.0
+# A solve that was bought at the very end of its request's life takes about as long as solving services allow.
+_LONGEST_SOLVE_S = 120.0
 PLAN = Plan(
     group="fetcher",
     reserved=(Topic.CAPTCHA_SOLUTIONS,),
@@ -80,6 +87,13 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit, proxies.has_room)
     watch = RunWatch(context.reader, context.clock, context.emit)
     spending = Spending(holds=settings.budget_exhausted == "hold", recheck_s=settings.budget_recheck_s)
+    identities = Identities(
+        SessionPool(most=settings.sessions_kept),
+        Flights(FlightPolicy(lease_s=settings.captcha_lifetime_s + _LONGEST_SOLVE_S)),
+        SessionPolicy(),
+        user_agent=settings.user_agent,
+        emit=context.emit,
+    )
     async with connections, asyncio.TaskGroup() as owner:
         await proxies.begin()
         await watch.restore()
@@ -102,6 +116,14 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             limiter=limiter,
             slots=SlotMemory(
                 context.reader, limiter, context.broker_clock, rates=rule.per_second is not None
+            ),
+            identities=identities,
+            sessions=SessionMemory(
+                context.reader,
+                identities,
+                context.broker_clock,
+                partitions=context.partitions,
+                emit=context.emit,
             ),
             detector=Detector(signatures.load()),
             challenges=Challenges(

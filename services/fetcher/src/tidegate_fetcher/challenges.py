@@ -67,7 +67,7 @@ class Challenges:
         job: UrlJob,
         challenge: Challenge,
         response: Response,
-        user_agent: str,
+        who: Identity,
         *,
         resumed: bool,
         now_ms: int,
@@ -110,7 +110,7 @@ class Challenges:
         request = CaptchaRequest(
             request_id=request_id(state),
             challenge=challenge,
-            identity=Identity(user_agent=user_agent, cookies=response.jar, proxy_id=response.proxy_id),
+            identity=who,
             lifetime_s=max(0.0, min(self._lifetime_s, life_s, job.deadline - age_s)),
             route=job.route,
             max_cost=job.max_solve_cost,

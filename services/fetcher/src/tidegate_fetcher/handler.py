@@ -7,27 +7,39 @@ Every record that leaves carries the whole job (C1).
 """
 
 import msgspec
-from tidegate.captcha_records import CaptchaSolution, Challenge, SolutionStatus
+from tidegate.captcha_records import CaptchaSolution, Challenge, Identity, SolutionStatus
 from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
-from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Reason, Retry
+from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
 from tidegate.proxies import Proxy
-from tidegate.records import Inbound, JobState, UrlJob, job_headers
-from tidegate.sites import partition_of
+from tidegate.records import Inbound, JobState, UrlJob
 from tidegate.topics import HELD, LANES, Topic
-from yarl import URL
 
-from tidegate_fetcher import classify, cookies, requests, run_rules, tasks, turns, ways
+from tidegate_fetcher import (
+    classify,
+    cookies,
+    fetch_lines,
+    requests,
+    routing,
+    run_rules,
+    tasks,
+    token_answers,
+    turns,
+    ways,
+)
 from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Block, Detector, Finding
-from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
+from tidegate_fetcher.events import UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
+from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.run_watch import RunWatch
+from tidegate_fetcher.session_memory import SessionMemory
+from tidegate_fetcher.sessions import Visit
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.tenures import Tenures
@@ -38,8 +50,6 @@ from tidegate_fetcher.ways import NoWay
 _INTAKE = frozenset(LANES.values())
 _HELD = frozenset(HELD.values())
 _REMEMBERED_FIELDS = 100
-# Answers to a token's form that refuse the token rather than show a page.
-_TOKEN_REFUSED = frozenset({400, 401, 403, 406, 409, 422})
 
 
 class Fetcher:
@@ -52,6 +62,8 @@ class Fetcher:
         proxies: Proxies,
         limiter: SiteLimiter,
         slots: SlotMemory,
+        identities: Identities,
+        sessions: SessionMemory,
         detector: Detector,
         challenges: Challenges,
         writer: PageWriter,
@@ -69,6 +81,8 @@ class Fetcher:
         self._proxies = proxies
         self._limiter = limiter
         self._slots = slots
+        self._identities = identities
+        self._sessions = sessions
         self._detector = detector
         self._challenges = challenges
         self._writer = writer
@@ -94,65 +108,41 @@ class Fetcher:
     async def handle(self, work: Work[Task]) -> Outcome:
         """Say what becomes of a job."""
         task = work.payload
-        forwarded = self._forwarded(work)
+        forwarded = routing.forwarded(work, self._partitions)
         if forwarded is not None:
-            self._tell(work, "forwarded", None)
+            self._emit(fetch_lines.line(work, "forwarded", None))
             return forwarded
         ended = self._late(work, task.job) or self._of_run(work)
         if ended is not None:
             outcome: Outcome = ended
             response = None
-        elif (aside := self._put_aside(work)) is not None:
-            outcome, response = aside, None
+        elif routing.may_be_put_aside(work) and self.valve.holds(work.job.state.site):
+            outcome, response = routing.aside(work), None
         elif isinstance(task, FetchTask):
             outcome, response = await self._fetch(work, task)
         else:
             outcome, response = await self._resume(work, task)
         # Of who has to wait the runtime tells; a flood of them would be a flood of lines.
         if not isinstance(outcome, Defer):
-            self._tell(work, _name(outcome), response)
+            self._emit(fetch_lines.line(work, fetch_lines.name_of(outcome), response))
+        now_ms = self._broker_clock.now_ms()
         if isinstance(task, ResumeTask):
+            self._identities.answered(work.job.state, task.solution, outcome, response, now_ms)
             first = self._tenures.is_first(work.record)
-            return with_verdict(outcome, response, task.solution, work.record, first=first)
-        return outcome
+            outcome = with_verdict(outcome, response, task.solution, work.record, first=first)
+        self._identities.ended(work.job.state, outcome)
+        return self._identities.written(outcome, now_ms)
 
     async def prepare(self, partition: int) -> None:
-        """Learn which turns are booked; all else that the fetcher must know is in the records."""
+        """Learn which turns are booked and whom the sites know; all else is in the records (M6)."""
         await self._slots.restore(partition)
+        await self._sessions.restore(partition)
         self._tenures.began(partition)
 
     def release(self, partition: int) -> None:
-        """Forget since when it was ours."""
+        """Forget since when it was ours, and whom its sites know."""
         self._tenures.ended(partition)
-
-    def _forwarded(self, work: Work[Task]) -> Done | None:
-        """Send an intake record to its site's partition and its job's lane; None where it is there (S1).
-
-        Only what has no state yet is forwarded, and the copy has one: nothing is ever forwarded twice,
-        even while two fetchers disagree on the number of partitions. No attempt is counted.
-        """
-        record, state, task = work.record, work.job.state, work.payload
-        if not (isinstance(task, FetchTask) and task.first_sight) or record.topic not in _INTAKE:
-            return None
-        lane = LANES[state.lane]
-        if lane == record.topic and record.partition == partition_of(state.site.encode(), self._partitions):
-            return None
-        return Done((Outgoing(topic=lane, site=state.site, value=record.value, headers=job_headers(state)),))
-
-    def _put_aside(self, work: Work[Task]) -> Done | None:
-        """Put a job of a held site onto its lane's held topic; None where it may go on. No attempt counts.
-
-        What comes from there has its turn: the valve let it through.
-        """
-        state = work.job.state
-        if not isinstance(work.payload, FetchTask) or work.record.topic in _HELD:
-            return None
-        if not self.valve.holds(state.site):
-            return None
-        job = Outgoing(
-            topic=HELD[state.lane], site=state.site, value=work.job.original, headers=job_headers(state)
-        )
-        return Done((job,))
+        self._sessions.forget(partition)
 
     def _late(self, work: Work[Task], job: UrlJob) -> Dead | None:
         """Judge the job's deadline by the broker's clock (T1)."""
@@ -181,22 +171,40 @@ class Fetcher:
 
     async def _fetch(self, work: Work[Task], task: FetchTask) -> tuple[Outcome, Response | None]:
         state = work.job.state
-        turn = await self._limiter.enter(state.site, turns.claim_of(state, task.job, self._age_s(state)))
+        age_s = self._age_s(state)
+        held = self._identities.held(state, task.job, self._broker_clock.now_ms(), age_s)
+        if held is not None:
+            return held, None
+        turn = await self._limiter.enter(state.site, turns.claim_of(state, task.job, age_s))
         if not isinstance(turn, float):
             return turns.missed(turn, task.job, state), None
-        way = self._proxies.choose(state.site, task.job.proxy, state.failed_proxy)
+        visit, way = self._setting_out(state, task.job)
         if isinstance(way, NoWay):
             self._limiter.leave(state.site, turn)
             return ways.missed(way, state), None
         try:
-            request = ways.through(requests.of_job(task.job, task.url, self._user_agent), way)
+            request = ways.through(requests.of_job(task.job, task.url, self._user_agent, visit), way)
             response = await self._client.send(request)
         except ExchangeError as error:
-            return self._failed(error, task.job, state, way), None
+            outcome = self._failed(error, task.job, state, way)
+            of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
+            self._identities.failed(visit, state, outcome, of_proxy=of_proxy)
+            return outcome, None
         finally:
             self._limiter.leave(state.site, turn)
-        outcome = self._judged(work, task.job, task.url, request, response, resumed=False)
+        outcome = self._judged(work, request, response, visit)
         return self._proxies.settled(way, outcome, state, failed=response.status == 407), response
+
+    def _setting_out(self, state: JobState, job: UrlJob) -> tuple[Visit, Proxy | NoWay | None]:
+        """Return who asks and through what: a session through its own proxy only, however that stands."""
+        visit = self._identities.visit(state, job, self._broker_clock.now_ms())
+        session = visit.session
+        if session is None or job.proxy is not None:
+            return visit, self._proxies.choose(state.site, job.proxy, state.failed_proxy)
+        way = self._proxies.again(state.site, None, session.proxy_id)
+        if (way.id if isinstance(way, Proxy) else None) != session.proxy_id:
+            visit = self._identities.without_session(job)
+        return visit, way
 
     def _failed(self, error: ExchangeError, job: UrlJob, state: JobState, way: Proxy | None) -> Outcome:
         """Return the outcome of a request without an answer; its proxy may be to blame."""
@@ -231,9 +239,9 @@ class Fetcher:
         refused = self._refused_token(work, task, submit, response)
         if refused is not None:
             return refused, response
-        if _asks_again(task, submit, response):
+        if token_answers.asks_again(task, submit, response):
             return await self._ask_again(work, task, submit, response, user_agent)
-        return self._judged(work, task.job, task.url, submit, response, resumed=True), response
+        return self._judged(work, submit, response), response
 
     def _token_left_s(self, record: Inbound, solution: CaptchaSolution) -> float:
         """Return what is left of a token's life, counted from its record's append time (T1)."""
@@ -250,7 +258,7 @@ class Fetcher:
             if same(again, task.solution.request.challenge):
                 return self._solve_failed(work, task.job, "The site refused the token.", response)
             return None
-        if response.redirects == 0 and submit.method == "POST" and _refuses(task, response):
+        if response.redirects == 0 and submit.method == "POST" and token_answers.refuses(task, response):
             sentence = f"The site answered the token with {response.status}."
             return self._solve_failed(work, task.job, sentence, response)
         return None
@@ -268,51 +276,76 @@ class Fetcher:
         response = await self._client.send(request)
         challenge = self._detect(response)
         if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
-            outcome = self._judged(work, task.job, task.url, request, response, resumed=True)
-            return outcome, response
+            return self._judged(work, request, response), response
         if task.job.method.upper() != "GET":
             return self._solve_failed(work, task.job, "The token did not open the page.", response), response
-        return self._judged(work, task.job, task.url, submit, answer, resumed=True), answer
+        return self._judged(work, submit, answer), answer
 
     def _judged(
-        self, work: Work[Task], job: UrlJob, url: URL, request: Request, response: Response, *, resumed: bool
+        self, work: Work[Task], request: Request, response: Response, visit: Visit | None = None
     ) -> Outcome:
-        """Return the outcome of an answer: a challenge, a failure, or the page."""
-        now_ms = self._broker_clock.now_ms()
-        challenge = self._detect(response)
-        if isinstance(challenge, Block):
-            return classify.blocked(challenge, response, job.max_retries, work.job.state)
-        if challenge is not None:
-            user_agent = request.headers.get("User-Agent", self._user_agent)
-            met = self._challenges.met(
-                work,
-                job,
-                challenge,
-                response,
-                user_agent,
-                resumed=resumed,
-                now_ms=now_ms,
-                run=self._watch.runs.get(work.job.state.run),
-            )
-            return self._unless_shed(work, met, response, resumed=resumed)
-        failed = classify.failure(response, job.max_retries, work.job.state)
-        if failed is not None:
-            return failed
-        if not resumed:
-            self.valve.answered(work.job.state.site, challenged=False)
-        self.valve.sent(Topic.PAGES)
-        return Done((self._writer.page(work.job, job, response, url, fetched_at_ms=now_ms),))
+        """Return the outcome of an answer: a challenge, a failure, or the page.
 
-    def _unless_shed(self, work: Work[Task], met: Outcome, response: Response, *, resumed: bool) -> Outcome:
-        """Return what becomes of a job that met a challenge, unless its request is one too many."""
+        ``visit`` is None where a solution was handed in; what that one brought is judged at the end.
+        """
+        state, job = work.job.state, work.payload.job
+        found = self._detect(response)
+        if isinstance(found, Challenge):
+            who = Identity(
+                user_agent=request.headers.get("User-Agent", self._user_agent),
+                cookies=response.jar,
+                proxy_id=response.proxy_id,
+                id=_known_as(work.payload, visit),
+            )
+            return self._challenged(work, who, found, response, visit)
+        if found is not None:
+            failed: Retry | None = classify.blocked(found, response, job.max_retries, state)
+        else:
+            failed = classify.failure(response, job.max_retries, state)
+        if failed is not None:
+            if visit is not None:
+                self._identities.failed(visit, state, failed, of_proxy=response.status == 407)
+            return failed
+        now_ms = self._broker_clock.now_ms()
+        if visit is not None:
+            self._identities.page(visit, state, response, now_ms)
+            self.valve.answered(state.site, challenged=False)
+        self.valve.sent(Topic.PAGES)
+        return Done((self._writer.page(work.job, job, response, work.payload.url, fetched_at_ms=now_ms),))
+
+    def _challenged(
+        self,
+        work: Work[Task],
+        who: Identity,
+        challenge: Challenge,
+        response: Response,
+        visit: Visit | None,
+    ) -> Outcome:
+        """Return what becomes of a job that met a challenge: it buys, waits for another one's, or ends."""
+        now_ms, state = self._broker_clock.now_ms(), work.job.state
+        if visit is not None:
+            self._identities.challenged(visit, state, challenge, now_ms)
+        met = self._challenges.met(
+            work,
+            work.payload.job,
+            challenge,
+            response,
+            who,
+            resumed=visit is None,
+            now_ms=now_ms,
+            run=self._watch.runs.get(state.run),
+        )
         if not isinstance(met, Done):
             return met
-        state = work.job.state
-        if not resumed:
+        if visit is not None:
+            instead = self._identities.instead(visit, state, challenge, now_ms, self._age_s(state))
+            if instead is not None:
+                return instead
             self.valve.answered(state.site, challenged=True)
         if self.valve.sheds(state.lane):
             return self._challenges.shed(state, response)
         self.valve.sent(Topic.CAPTCHA_REQUESTS)
+        self._identities.buys(who.id, state, challenge, now_ms)
         return met
 
     def _detect(self, response: Response) -> Finding | None:
@@ -328,26 +361,6 @@ class Fetcher:
     def _solve_failed(work: Work[Task], job: UrlJob, message: str, response: Response | None = None) -> Retry:
         return classify.solve_failed(work.job.state, job.max_retries, message, response)
 
-    def _tell(self, work: Work[Task], outcome: str, response: Response | None) -> None:
-        state, task = work.job.state, work.payload
-        self._emit(
-            FetchDone(
-                run=state.run,
-                id=state.id,
-                site=state.site,
-                place=f"{task.url.origin()}{task.url.raw_path}",
-                outcome=outcome,
-                status=None if response is None else response.status,
-                elapsed_ms=None if response is None else response.elapsed_ms,
-                wire_bytes=None if response is None else response.wire_bytes,
-                body_bytes=None if response is None else len(response.body),
-                redirects=None if response is None else response.redirects,
-                hop=state.hop,
-                resumed=isinstance(task, ResumeTask),
-                proxy=None if response is None else response.proxy_id,
-            )
-        )
-
     def _report_unknown(self, field: str, job_id: str) -> None:
         """Tell of an unknown field once; of no more than a hundred of them."""
         if field not in self._unknown_fields and len(self._unknown_fields) < _REMEMBERED_FIELDS:
@@ -355,42 +368,8 @@ class Fetcher:
             self._emit(UnknownFieldIgnored(field=field, example_id=job_id))
 
 
-def _refuses(task: ResumeTask, answer: Response) -> bool:
-    """Say whether the answer to a token's form is no page, but a refusal.
-
-    At the page's own address a 404 may well be the page; at the form's it is the form that is not there.
-    """
-    if answer.status in _TOKEN_REFUSED:
-        return True
-    return _elsewhere(task, answer) and 400 <= answer.status < 500 and answer.status != 429
-
-
-def _elsewhere(task: ResumeTask, answer: Response) -> bool:
-    """Say whether an answer stands elsewhere than the job's URL, its query aside."""
-    return answer.url.with_query(None) != task.url.with_query(None)
-
-
-def _asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
-    """Say whether the form's answer is something else than the page, so that the page is asked for again.
-
-    It is where the answer stands elsewhere than the job's URL (its query aside) and brought cookies, as
-    sites do that say "ok" and let the visitor in by a cookie. A job that is not a GET is asked again
-    whenever cookies came: what answers a form cannot be what answers a POST of the job's.
-    """
-    if answer.jar == submit.jar:
-        return False
-    return _elsewhere(task, answer) or task.job.method.upper() != "GET"
-
-
-def _name(outcome: Done | Retry | Dead) -> str:
-    match outcome:
-        case Done(outgoing=(Outgoing(topic=Topic.PAGES),)):
-            return "page"
-        case Done(outgoing=(Outgoing(topic=topic),)) if topic in _HELD:
-            return "held"
-        case Done():
-            return "challenge"
-        case Retry():
-            return outcome.error_class
-        case Dead():
-            return outcome.reason
+def _known_as(task: Task, visit: Visit | None) -> str | None:
+    """Return the name under which a site knows who asks, None where it is nobody else's business."""
+    if visit is not None:
+        return visit.identity
+    return task.solution.request.identity.id if isinstance(task, ResumeTask) else None

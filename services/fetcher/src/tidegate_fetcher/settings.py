@@ -129,6 +129,13 @@ class FetcherSettings(ProxySettings, WallSettings):
         le=60,
         description="Seconds of a token's life kept for sending it; with less left it is not sent.",
     )
+    sessions_kept: int = Field(
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="Visitors with cookies that are remembered, over all sites, of at most 16 KiB; those "
+        "that passed no challenge go first, then those used longest ago. The default is 32 MiB at the worst.",
+    )
     zstd_level: int = Field(
         1,
         ge=-7,
