@@ -1,12 +1,18 @@
 """Metrics made from events."""
 
+import math
 from typing import ClassVar
 
+import msgspec
 import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from tidegate.consume import runtime_events
 from tidegate.events import Event
 from tidegate.settings import HealthSettings, Settings, TelemetrySettings
-from tidegate.telemetry.meter import metering
+from tidegate.telemetry.histograms import Histograms
+from tidegate.telemetry.meter import Meters, metering
 from tidegate.telemetry.metric import Kind, Metric, Source, check, prometheus_name
 from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 
@@ -183,3 +189,25 @@ def _value(page: str, name: str, provider: str) -> float:
     start = f'{name}{{provider="{provider}"}} ' if provider else f"{name} "
     (line,) = [each for each in page.splitlines() if each.startswith(start)]
     return float(line.rsplit(" ", 1)[1])
+
+
+def test_what_is_pushed_has_the_histograms_too() -> None:
+    """As OpenTelemetry's protocol wants them, with every bucket and one set of labels apart from another."""
+    reader, histograms = InMemoryMetricReader(), Histograms()
+    histograms.read_by(reader)
+    meter = MeterProvider(metric_readers=(reader,)).get_meter("test")
+    metric = declared(name="tidegate.sale.duration", kind=Kind.HISTOGRAM, unit="s", buckets=(1.0, 5.0))
+    meters = Meters(meter, (msgspec.structs.replace(metric, sources=(Source(Sold, "seconds"),)),), histograms)
+    assert reader.get_metrics_data() is None
+    for seconds in (0.5, 1.0, 7.0, -1.0, math.nan):
+        meters.emit(Sold(provider="x", seconds=seconds))
+    meters.emit(Sold(provider="y", seconds=2.0))
+    found = reader.get_metrics_data()
+    assert found is not None
+    (pushed,) = encode_metrics(found).resource_metrics[0].scope_metrics[0].metrics
+    assert (pushed.name, pushed.unit) == ("tidegate.sale.duration", "s")
+    points = [
+        (list(point.bucket_counts), point.count, point.sum, point.min, point.max)
+        for point in pushed.histogram.data_points
+    ]
+    assert points == [([2, 0, 1], 3, 8.5, 0.5, 7.0), ([0, 1, 0], 1, 2.0, 2.0, 2.0)]

@@ -6,6 +6,7 @@ a Prometheus that receives OTLP would count everything twice.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 
 from tidegate.events import Emit, Event
 from tidegate.settings import Settings
+from tidegate.telemetry.histograms import Histograms
 from tidegate.telemetry.metric import Kind, Metric, Source
 from tidegate.telemetry.tally import Tallies
 
@@ -44,7 +46,7 @@ class Telemetry(msgspec.Struct, kw_only=True):
 class Meters:
     """Turns events into measurements. ``watch`` adds what is read from the process's state."""
 
-    def __init__(self, meter: Meter, metrics: Iterable[Metric]) -> None:
+    def __init__(self, meter: Meter, metrics: Iterable[Metric], histograms: Histograms) -> None:
         self._meter = meter
         self._by_event: dict[type[Event], list[Record]] = {}
         self._states: list[Metric] = []
@@ -52,7 +54,9 @@ class Meters:
             if metric.state is not None:
                 self._states.append(metric)
                 continue
-            record = _instrument(meter, metric)
+            record = (
+                histograms.add(meter, metric) if metric.kind is Kind.HISTOGRAM else _instrument(meter, metric)
+            )
             sets = LabelSets(metric.labels)
             for source in metric.sources:
                 self._by_event.setdefault(source.event, []).append(_recorder(sets, source, record))
@@ -97,10 +101,6 @@ def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Labels], None]
     Counters and gauges are kept here and read when somebody looks: each page moves several, and telling the
     SDK of each movement costs more than all else that is done for an event.
     """
-    if metric.kind is Kind.HISTOGRAM:
-        return meter.create_histogram(
-            metric.name, metric.unit, metric.meaning, explicit_bucket_boundaries_advisory=metric.buckets
-        ).record
     # By identity: ``LabelSets`` gives the same object for the same labels.
     kept: dict[int, tuple[float, Labels]] = {}
 
@@ -124,14 +124,22 @@ def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Labels], None]
 
 def _recorder(sets: LabelSets, source: Source, record: Callable[[float, Labels], None]) -> Record:
     """Return what one event does to one metric."""
-    labels, value, scale, where = sets.labels, source.value, source.scale, source.where
+    value, scale, where = source.value, source.scale, source.where
+    fields = attrgetter(*sets.labels) if sets.labels else None
+    single = len(sets.labels) == 1
+    none = sets.of(()) if fields is None else {}
 
     def move(event: Event) -> None:
         if where is not None and getattr(event, where[0]) != where[1]:
             return
         amount = getattr(event, value) if isinstance(value, str) else value
-        if amount is not None:
-            record(amount * scale, sets.of(tuple([getattr(event, label) for label in labels])))
+        if amount is None:
+            return
+        if fields is None:
+            record(amount * scale, none)
+        else:
+            values = fields(event)
+            record(amount * scale, sets.of((values,) if single else values))
 
     return move
 
@@ -167,7 +175,10 @@ def metering(service: str, settings: Settings, metrics: Iterable[Metric], log: E
         metric_readers=() if reader is None else (reader,),
         resource=Resource.create({"service.name": f"tidegate-{service}", "service.namespace": "tidegate"}),
     )
-    meters = Meters(provider.get_meter("tidegate"), () if reader is None else metrics)
+    histograms = Histograms()
+    if reader is not None:
+        histograms.read_by(reader)
+    meters = Meters(provider.get_meter("tidegate"), () if reader is None else metrics, histograms)
     try:
         yield Telemetry(emit=log if reader is None else tee(log, meters.emit), meters=meters, page=page)
     finally:
