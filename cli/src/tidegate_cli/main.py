@@ -11,6 +11,7 @@ from tidegate_cli.commands import (
     demo,
     detect,
     dlq,
+    doctor,
     export,
     job,
     kafka,
@@ -44,6 +45,7 @@ app.command("sql")(sql.sql)
 app.command("export")(export.export)
 app.command("job")(job.job)
 app.command("detect")(detect.detect)
+app.command("doctor")(doctor.doctor)
 app.add_typer(run_.app, name="run")
 app.command("runs")(run_.runs)
 app.add_typer(budget.app, name="budget")

@@ -1,6 +1,7 @@
 """The work of ``tidegate export``, with everything heavy imported."""
 
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 from tidegate.errors import ClickHouseError, ConfigurationError
@@ -48,8 +49,10 @@ async def export_main(
             size = await save(chunks, output)
             _say(f"{what.value} of the run {run}: {output}, {size:,} bytes.")
             return Exit.OK
-        async for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
+        # Closed here, not by the garbage collector: a reader that went away must not leave the answer open.
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     return Exit.OK
 
