@@ -70,12 +70,23 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it was measured, in words that say nothing of whose it is."""
+    """Where it was measured, in words that say nothing of whose it is, and what else it did.
+
+    ``load`` is how many processes wanted a core before the measurement began. ``reference_ms`` is the CPU
+    time of a fixed piece of work: how fast the machine was at that time, whatever it is called.
+    """
 
     cores: int
     memory_gib: int
     python: str
     system: str
+    load: float
+    reference_ms: float
+
+    @property
+    def busy(self) -> bool:
+        """Whether others had so much of it that figures by the clock mean nothing."""
+        return self.load > self.cores / 2
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -131,6 +142,22 @@ def compared(before: Run | None, rows: Iterable[Row]) -> list[str]:
     return lines
 
 
+def paced(before: Run | None, machine: Machine) -> list[str]:
+    """Return what is to be known of the machine before its figures are compared with earlier ones."""
+    lines = []
+    if machine.busy:
+        lines.append(
+            f"The machine was busy: {machine.load:.1f} processes wanted its {machine.cores} cores "
+            "before we began. CPU times are too high, and what is measured by the clock means nothing."
+        )
+    if before is not None and before.machine.reference_ms:
+        share = machine.reference_ms / before.machine.reference_ms - 1
+        if abs(share) > _NOISE:
+            slower = "slower" if share > 0 else "faster"
+            lines.append(f"The machine is {abs(share):.0%} {slower} than at the run before: compare ratios.")
+    return lines
+
+
 def shown(value: float) -> str:
     """Return a number with as many digits as mean something."""
     if abs(value) >= 100:
@@ -147,9 +174,13 @@ def page(run: Run) -> str:
         "Written by `make bench`; `make bench BENCH=runtime` measures one row anew and leaves the others.",
         "Every row is measured against a peer or a limit in the same run, because only ratios mean something",
         "on another machine. A figure is the median of its repetitions, with the least and the greatest",
-        "beside it. CPU time is user and system time of the named process and its children.",
+        "beside it. CPU time is user and system time of the named process and its children, memory what the",
+        "process holds and what its children hold beside what they share with it.",
         "",
-        f"Machine: {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}, Python {version}.",
+        f"Machine: {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}, Python {version}; a",
+        f"fixed piece of work took {machine.reference_ms:.1f} ms of its CPU.",
+        f"When the latest run began, {machine.load:.1f} other processes wanted a core: the machine was",
+        "**busy, so CPU times are too high and ratios are what counts**." if machine.busy else "idle enough.",
         "",
         "| Row | Figure | Median | Least … greatest | Must | Aim | |",
         "|---|---|---|---|---|---|---|",

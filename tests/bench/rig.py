@@ -80,9 +80,12 @@ def cpu_s(pid: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Return the MiB that a process and its children hold."""
+    """Return the MiB that a process holds, and its children beside what they share with it and each other."""
     process = psutil.Process(pid)
-    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / (1 << 20)
+    own = process.memory_info().rss
+    # Resident sizes added up would count the interpreter and its libraries once for each of them.
+    children = sum(child.memory_full_info().pss for child in process.children(recursive=True))
+    return float(own + children) / (1 << 20)
 
 
 def environment() -> dict[str, str]:

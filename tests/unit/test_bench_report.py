@@ -1,11 +1,25 @@
 """What the benchmarks' report makes of figures."""
 
+import msgspec
 import pytest
-from bench.report import Figure, Machine, Row, RowSpec, Spec, change, compared, figures, merged, page, shown
+from bench.report import (
+    Figure,
+    Machine,
+    Row,
+    RowSpec,
+    Spec,
+    change,
+    compared,
+    figures,
+    merged,
+    paced,
+    page,
+    shown,
+)
 
 LOWER = Spec("cost", "µs/page", "lower", must=100.0, aim=50.0)
 HIGHER = Spec("rate", "pages/s", "higher", must=4.0, aim=6.0)
-MACHINE = Machine(cores=2, memory_gib=8, python="3.11.0", system="Linux")
+MACHINE = Machine(cores=2, memory_gib=8, python="3.11.0", system="Linux", load=0.2, reference_ms=10.0)
 
 
 def row(*samples: float, spec: Spec = LOWER, name: str = "storer", broker: str = "Kafka") -> Row:
@@ -93,3 +107,20 @@ def test_numbers_have_as_many_digits_as_mean_something() -> None:
         "1.23",
         "0.50",
     ]
+
+
+def test_a_busy_machine_is_told_of() -> None:
+    """Its figures mislead whoever does not know, on the screen and in the document."""
+    busy = msgspec.structs.replace(MACHINE, load=1.5)
+    assert paced(None, MACHINE) == []
+    assert "busy: 1.5 processes" in paced(None, busy)[0]
+    assert "**busy" in page(merged(None, busy, [row(80.0)]))
+    assert "idle enough" in page(merged(None, MACHINE, [row(80.0)]))
+
+
+def test_a_machine_that_is_slower_than_it_was_is_told_of() -> None:
+    """By what a fixed piece of work takes; a tenth is noise."""
+    before = merged(None, MACHINE, [row(80.0)])
+    assert paced(before, msgspec.structs.replace(MACHINE, reference_ms=10.9)) == []
+    slower = paced(before, msgspec.structs.replace(MACHINE, reference_ms=13.0))
+    assert slower == ["The machine is 30% slower than at the run before: compare ratios."]
