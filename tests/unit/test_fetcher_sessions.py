@@ -138,6 +138,21 @@ def test_a_challenge_of_another_kind_takes_only_what_it_took() -> None:
     assert after.session.passed == {"aws_waf"}
 
 
+def test_a_clearance_does_not_bring_another_visitors_cookies_along() -> None:
+    """Who solved for it came as nobody, with a cookie of his own: what a token opened stays open."""
+    ours = identities()
+    token, clearance = state("token"), state("clearance")
+    nobody = ours.visit(token, JOB, NOW)
+    for of, kind in ((token, TOKEN), (clearance, CLEARANCE)):
+        ours.challenged(nobody, of, challenge(kind), NOW)
+        ours.buys(nobody.identity, of, challenge(kind), NOW)
+    ours.answered(token, solution(token, TOKEN, nobody), PAGE, response(jar("verified")), NOW)
+    cleared = (*jar("nobody's"), *jar("let in", name="aws-waf-token"))
+    ours.answered(clearance, solution(clearance, CLEARANCE, nobody), PAGE, response(cleared), NOW)
+    kept = cookies.by_name(ours.visit(state("next"), JOB, NOW).jar)
+    assert kept == {"sid": "verified", "aws-waf-token": "let in"}
+
+
 def test_a_late_challenge_does_not_harm_who_passed_meanwhile() -> None:
     """A job that was challenged as nobody comes back as him; it buys nothing."""
     ours = identities()

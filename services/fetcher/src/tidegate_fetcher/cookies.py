@@ -76,6 +76,19 @@ def merged(jar: Jar, sent: Jar, got: Jar) -> Jar:
     return bounded(tuple(kept.values()))
 
 
+def joined(known: Jar, new: Jar, clearance: Collection[str]) -> Jar:
+    """Return the jar of a visitor whom a site let in twice: with ``new`` cookies beside those it ``known``.
+
+    Who solves for a clearance may have come as nobody, and was given a visitor's cookies of his own. They
+    must not replace those to which a token opened the site; only the ``clearance`` itself is new then.
+    Without one it was a token, and its cookies are the ones that count.
+    """
+    if not clearance:
+        return merged(known, (), new)
+    taken = {cookie.name for cookie in known}.difference(clearance)
+    return bounded((*without(known, clearance), *(cookie for cookie in new if cookie.name not in taken)))
+
+
 def bounded(jar: Jar) -> Jar:
     """Return the newest cookies of a jar that are kept for later."""
     left = MAX_JAR_CHARACTERS

@@ -251,7 +251,7 @@ class Identities:
         jar = cookies.bounded(response.jar)
         if before is not None and before.passed:
             passed |= before.passed
-            jar = cookies.merged(before.jar, (), response.jar)
+            jar = cookies.joined(before.jar, response.jar, FACTS[asked.challenge.kind].cookies)
         self._pool.put(
             Session(
                 site=visitor[0],
