@@ -20,7 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="what decides; random by default")
     parser.add_argument("--jobs", type=int, default=1400, help="jobs, each of them behind a challenge")
-    parser.add_argument("--affordable", type=int, default=1400, help="solves that the budget pays for")
+    parser.add_argument("--affordable", type=int, default=1700, help="solves that the budget pays for")
     parser.add_argument("--kills", type=int, default=220, help="kills forced inside the window")
     parser.add_argument("--per-second", type=float, default=8.0, help="jobs submitted a second")
     parser.add_argument("--folder", type=Path, default=None, help="where data and logs go, and stay")
@@ -47,6 +47,8 @@ def main() -> int:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="tidegate-money-"))
     say(f"seed {seed}, {plan.jobs} jobs, a budget for {plan.affordable} solves; {folder}")
     result: Result = asyncio.run(run_campaign(plan, folder, say))
+    for double in result.doubles:
+        say(f"- {double}")
     if result.problems:
         say(f"\nWhat is wrong (logs are in {folder}):")
         for problem in result.problems:

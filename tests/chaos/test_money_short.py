@@ -22,6 +22,7 @@ async def test_what_is_spent_under_kills_is_exact(tmp_path: Path) -> None:
         per_second=10.0,
         every_s=6.0,
         shares=Shares(before=0.06, after=0.2),
+        session_s=2.0,
         settle_s=240.0,
     )
     result = await run_campaign(plan, tmp_path, print)

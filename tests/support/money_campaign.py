@@ -46,20 +46,21 @@ _RESTARTS = 8
 _SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
-    "TIDEGATE_FETCHER__TOTAL_TIMEOUT_S": "8",
+    # Time-outs are of minutes: a busy machine shall be slow here, and not be taken for a fault.
+    "TIDEGATE_FETCHER__TOTAL_TIMEOUT_S": "40",
     # A used-up budget is asked again at once: many solvers say so, at every moment.
     "TIDEGATE_FETCHER__BUDGET_RECHECK_S": "1",
-    "TIDEGATE_SOLVER__CONCURRENCY": "10",
-    "TIDEGATE_SOLVER__CONNECT_TIMEOUT_S": "2",
-    "TIDEGATE_SOLVER__READ_TIMEOUT_S": "10",
-    "TIDEGATE_SOLVER__TIME_LIMIT_S": "60",
+    "TIDEGATE_SOLVER__CONCURRENCY": "5",
+    "TIDEGATE_SOLVER__CONNECT_TIMEOUT_S": "30",
+    "TIDEGATE_SOLVER__READ_TIMEOUT_S": "60",
+    "TIDEGATE_SOLVER__TIME_LIMIT_S": "180",
     "TIDEGATE_SOLVER__SUBMIT_MARGIN_S": "2",
     "TIDEGATE_SOLVER__CREATE_RETRY_WAIT_S": "0.3",
     "TIDEGATE_SOLVER__PRICES": json.dumps({"turnstile": PRICE / MICROS}),
     "TIDEGATE_STORER__BATCH_AGE_S": "0.5",
-    # A killed member is noticed after this long; the default would make it slow, not harder.
-    "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "2",
     "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S": "5",
+    # So many kills look like a record that kills; isolation (C10) has campaigns of its own.
+    "TIDEGATE_RUNTIME__CRASHES_BEFORE_ISOLATION": "0",
 }
 
 
@@ -67,24 +68,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do: so many jobs, of which ``affordable`` solves are in the budget.
 
     ``wanted`` kills are forced between createTask and its reply; another signal comes about every ``every_s``
-    seconds at any moment.
+    seconds at any moment. A killed member of a group is noticed after ``session_s``.
     """
 
     seed: int
     jobs: int = 1400
-    affordable: int = 1400
+    affordable: int = 1700
     wanted: int = 220
     per_second: float = 8.0
     every_s: float = 10.0
     shares: Shares = Shares()
+    session_s: float = 6.0
     settle_s: float = 2400.0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended: ``report`` is the last line, ``problems`` what is wrong in sentences."""
+    """How it ended: ``report`` is the last line; sentences about what is wrong, and who was charged twice."""
 
     report: dict[str, Any]
     problems: tuple[str, ...]
+    doubles: tuple[str, ...]
 
 
 class _Ring:
@@ -157,7 +160,7 @@ async def run_campaign(plan: Plan, folder: Path, say: Callable[[str], None]) -> 
         if type(event).__name__ == "ProcessDied":
             deaths.append(str(event)[:800])
 
-    async with _stage(folder, emit) as (stack, sites, port), asyncio.TaskGroup() as tasks:
+    async with _stage(plan, folder, emit) as (stack, sites, port), asyncio.TaskGroup() as tasks:
         say(f"everything runs after {CLOCK.monotonic() - began_s:.0f} s")
         ring = _Ring(stack, tasks, chance)
         assert stack.simulator_url is not None
@@ -166,6 +169,7 @@ async def run_campaign(plan: Plan, folder: Path, say: Callable[[str], None]) -> 
             chance,
             wanted=plan.wanted,
             shares=plan.shares,
+            session_s=plan.session_s,
             pids=ring.solvers,
             send=ring.send,
         )
@@ -190,12 +194,19 @@ async def run_campaign(plan: Plan, folder: Path, say: Callable[[str], None]) -> 
     }
     for death in deaths[:5]:
         say(f"note: {death}")
-    return Result(report=report, problems=tuple(problems))
+    return Result(report=report, problems=tuple(problems), doubles=judgement.doubles)
 
 
 @asynccontextmanager
-async def _stage(folder: Path, emit: Callable[[Event], None]) -> AsyncIterator[tuple[Stack, list[str], int]]:
+async def _stage(
+    plan: Plan, folder: Path, emit: Callable[[Event], None]
+) -> AsyncIterator[tuple[Stack, list[str], int]]:
     port = PortPool().take()
+    env = {
+        **_SETTINGS,
+        "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": str(plan.session_s),
+        "TIDEGATE_SOLVER__BASE_URL": f"http://{HOST}:{port}/capmonster",
+    }
     async with money_site(SITES) as sites:
         options = StackOptions(
             data_dir=folder,
@@ -203,8 +214,8 @@ async def _stage(folder: Path, emit: Callable[[Event], None]) -> AsyncIterator[t
             services=(("fetcher", FETCHERS), ("solver", SOLVERS), ("storer", 1)),
             simulator=True,
             partitions=12,
-            start_timeout_s=120.0,
-            env={**_SETTINGS, "TIDEGATE_SOLVER__BASE_URL": f"http://{HOST}:{port}/capmonster"},
+            start_timeout_s=300.0,
+            env=env,
         )
         async with running_stack(options, emit) as stack:
             yield stack, list(sites), port
@@ -218,7 +229,7 @@ async def _strike_at_random(ring: _Ring, gateway: Gateway, plan: Plan, chance: R
             gateway.strike(name, signal.SIGKILL)
         elif gateway.strike(name, signal.SIGSTOP):
             # Longer than the session time-out: others take over meanwhile.
-            await CLOCK.sleep(chance.uniform(2.5, 6.0))
+            await CLOCK.sleep(chance.uniform(1.25, 2.5) * plan.session_s)
             ring.send(name, signal.SIGCONT)
 
 

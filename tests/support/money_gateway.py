@@ -1,7 +1,8 @@
 """Stands between solvers and the simulated service, and strikes while a createTask is on its way.
 
 It sees what nobody else can: which purchases are out at this moment. So a kill can be forced into the one
-window in which it may cost money, and every kill can say which purchases it hit.
+window in which it may cost money, and every kill can say which purchases it hit. A purchase is out from its
+createTask until its task is first asked after, because a solver polls once the journal has the task.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import msgspec
@@ -18,8 +20,8 @@ from aiohttp import web
 from tidegate.clock import SystemClock
 
 CLOCK = SystemClock()
-# The journal's record follows the reply within milliseconds; a busy machine may need longer.
-_NOTED_S = 5.0
+# A purchase that nobody asks after for so long, and whose solver lives, came to nothing.
+_FORGOTTEN_S = 60.0
 
 
 class Strike(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +46,17 @@ class Strike(msgspec.Struct, frozen=True, kw_only=True):
 class Shares(msgspec.Struct, frozen=True):
     """How often a createTask is struck at each position, and how often the solver is stopped for a while."""
 
-    before: float = 0.05
-    after: float = 0.14
+    before: float = 0.06
+    after: float = 0.18
     late: float = 0.03
     stop: float = 0.02
 
 
 class Gateway:
-    """The way to the service. ``pids`` names the solvers; ``send`` signals one and may refuse to."""
+    """The way to the service. ``pids`` names the solvers; ``send`` signals one and may refuse to.
+
+    Who is stopped is stopped for longer than ``session_s``, so that others take over meanwhile.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Gateway:
         *,
         wanted: int,
         shares: Shares,
+        session_s: float,
         pids: Callable[[], Mapping[int, str]],
         send: Callable[[str, int], bool],
     ) -> None:
@@ -67,11 +73,15 @@ class Gateway:
         self._chance = chance
         self._wanted = wanted
         self._shares = shares
+        self._session_s = session_s
         self._pids = pids
         self._send = send
         self._began_s = CLOCK.monotonic()
-        self._owners: dict[tuple[int, frozenset[int]], str] = {}
+        self._owners: WeakKeyDictionary[object, tuple[int, str]] = WeakKeyDictionary()
+        self._killed: set[int] = set()
+        # The pages whose purchases are out, with when they began, by solver; and whose page a task is for.
         self._out: dict[str, dict[str, float]] = defaultdict(dict)
+        self._unasked: dict[str, tuple[str, str]] = {}
         self._session: aiohttp.ClientSession | None = None
         self.strikes: list[Strike] = []
 
@@ -82,46 +92,55 @@ class Gateway:
 
     def strike(self, target: str, number: int, position: str = "any") -> bool:
         """Signal a process and take note of what was out; False where it could not be signalled."""
+        pids = [pid for pid, name in self._pids().items() if name == target]
         if not self._send(target, number):
             return False
         now_s = CLOCK.monotonic()
-        pages = tuple(page for page, until_s in self._out[target].items() if until_s > now_s)
+        out = self._out[target]
         self.strikes.append(
             Strike(
                 at_s=round(now_s - self._began_s, 2),
                 target=target,
                 kind="stop" if number == signal.SIGSTOP else "kill",
                 position=position,
-                pages=pages,
+                pages=tuple(page for page, began_s in out.items() if now_s - began_s < _FORGOTTEN_S),
             )
         )
+        if number == signal.SIGKILL:
+            self._killed.update(pids)
+            out.clear()
         return True
 
     async def handle(self, request: web.Request) -> web.Response:
         """Pass a call on, struck or not."""
         body = await request.read()
+        if request.path.endswith("/getTaskResult"):
+            self._asked_after(str(msgspec.json.decode(body).get("taskId")))
         if not request.path.endswith("/createTask"):
             return await self._forward(request, body)
-        target = self._owner(request)
         page = str(msgspec.json.decode(body)["task"].get("websiteURL"))
-        self._out[target][page] = float("inf")
-        try:
-            return await self._create(request, body, target)
-        finally:
-            self._forget(target, page)
+        owner = self._owner(request)
+        if owner is None or owner[0] in self._killed:
+            # It had left the solver when that was killed, and comes to be read only now.
+            self._was_out(None if owner is None else owner[1], page)
+            return await self._forward(request, body)
+        target = owner[1]
+        self._out[target][page] = CLOCK.monotonic()
+        return await self._create(request, body, target, page)
 
-    async def _create(self, request: web.Request, body: bytes, target: str) -> web.Response:
+    async def _create(self, request: web.Request, body: bytes, target: str, page: str) -> web.Response:
         position = self._draw()
         if position == "before" and self.strike(target, signal.SIGKILL, "before"):
             return web.Response(status=503)
         reply = await self._forward(request, body)
+        self._replied(reply, target, page)
         if position == "after":
             self.strike(target, signal.SIGKILL, "after")
         elif position == "late":
             delay_s = self._chance.uniform(0, 0.01)
             asyncio.get_running_loop().call_later(delay_s, self.strike, target, signal.SIGKILL, "late")
         elif position == "stop" and self.strike(target, signal.SIGSTOP, "after"):
-            await CLOCK.sleep(self._chance.uniform(2.5, 5.0))
+            await CLOCK.sleep(self._chance.uniform(1.25, 2.0) * self._session_s)
             self._send(target, signal.SIGCONT)
         return reply
 
@@ -135,22 +154,36 @@ class Gateway:
                 return name
         return None
 
-    def _forget(self, target: str, page: str) -> None:
-        now_s = CLOCK.monotonic()
-        out = self._out[target]
-        out[page] = now_s + _NOTED_S
-        for old in [each for each, until_s in out.items() if until_s <= now_s]:
-            del out[old]
+    def _replied(self, reply: web.Response, target: str, page: str) -> None:
+        assert isinstance(reply.body, bytes)
+        task = msgspec.json.decode(reply.body).get("taskId") if reply.status == 200 else None
+        if task:
+            self._unasked[str(task)] = target, page
+        else:
+            self._out[target].pop(page, None)
 
-    def _owner(self, request: web.Request) -> str:
-        """Return which solver holds the other end of the connection."""
-        assert request.transport is not None
-        port = int(request.transport.get_extra_info("peername")[1])
-        pids = self._pids()
-        key = (port, frozenset(pids))
-        if key not in self._owners:
-            self._owners[key] = next((name for pid, name in pids.items() if port in _ports(pid)), "nobody")
-        return self._owners[key]
+    def _asked_after(self, task: str) -> None:
+        target, page = self._unasked.pop(task, ("", ""))
+        self._out[target].pop(page, None)
+
+    def _was_out(self, target: str | None, page: str) -> None:
+        """Add a purchase to the kill that it was under way at: its sender's last, else the last of all."""
+        for number in range(len(self.strikes) - 1, -1, -1):
+            strike = self.strikes[number]
+            if strike.kind == "kill" and target in (None, strike.target) and "solver" in strike.target:
+                self.strikes[number] = msgspec.structs.replace(strike, pages=(*strike.pages, page))
+                return
+
+    def _owner(self, request: web.Request) -> tuple[int, str] | None:
+        """Return the process and the solver at the other end of the connection; None: it is gone."""
+        transport = request.transport
+        assert transport is not None
+        if transport not in self._owners:
+            port = int(transport.get_extra_info("peername")[1])
+            for pid, name in self._pids().items():
+                if port in _ports(pid):
+                    self._owners[transport] = pid, name
+        return self._owners.get(transport)
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         assert self._session is not None

@@ -51,9 +51,10 @@ class Booked(msgspec.Struct, kw_only=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """Sentences that say what is wrong, and figures in any case."""
+    """Sentences that say what is wrong, and who was charged twice because of what; figures in any case."""
 
     problems: tuple[str, ...]
+    doubles: tuple[str, ...]
     figures: dict[str, Any]
 
 
@@ -74,7 +75,8 @@ def judged(evidence: Evidence) -> Judgement:
         )
     if ledger.spent < total_charged:
         problems.append(f"the ledger knows of {ledger.spent}, charged were {total_charged}")
-    doubles = _doubles(evidence, booked, charged, problems)
+    doubles = {page: count - 1 for page, count in charged.items() if count > 1}
+    named = _named(evidence, booked, doubles, problems)
     problems += _outcomes(evidence)
     forced = [each for each in evidence.strikes if each.is_forced]
     figures = {
@@ -96,7 +98,7 @@ def judged(evidence: Evidence) -> Judgement:
         "usd_lost_per_kill_in_window": (format_usd(doubt_charged // len(forced)) if forced else None),
         "jobs": len(evidence.submitted),
     }
-    return Judgement(problems=tuple(problems), figures=figures)
+    return Judgement(problems=tuple(problems), doubles=named, figures=figures)
 
 
 def _replayed(
@@ -158,21 +160,31 @@ def _per_request(evidence: Evidence, booked: Mapping[str, Booked], problems: lis
     return in_doubt_charged
 
 
-def _doubles(
-    evidence: Evidence, booked: Mapping[str, Booked], charged: Counter[str], problems: list[str]
-) -> dict[str, int]:
-    """Name every double charge with the strike that hit a purchase of its page."""
+def _named(
+    evidence: Evidence, booked: Mapping[str, Booked], doubles: Mapping[str, int], problems: list[str]
+) -> tuple[str, ...]:
+    """Name every double charge with the strikes that hit purchases of its page.
+
+    A killed solver leaves a purchase in doubt. One that was only stopped may come back and end its own, while
+    another has answered the request as failed: nothing is in doubt then, and the job is solved again.
+    """
     doubts = Counter[str]()
     for request, row in booked.items():
         doubts[evidence.page_of.get(request, "unknown")] += row.times_in_doubt
-    struck = {page for strike in evidence.strikes for page in strike.pages}
-    doubles = {page: count - 1 for page, count in charged.items() if count > 1}
+    hits: dict[str, list[Strike]] = defaultdict(list)
+    for strike in evidence.strikes:
+        for page in strike.pages:
+            hits[page].append(strike)
+    named = []
     for page, count in doubles.items():
-        if count > doubts[page]:
-            problems.append(f"{page} was charged {count} times too often, {doubts[page]} in doubt")
-        elif page not in struck:
+        said = ", ".join(f"{hit.kind} {hit.position} of {hit.target} at {hit.at_s} s" for hit in hits[page])
+        stops = sum(hit.kind == "stop" for hit in hits[page])
+        if not hits[page]:
             problems.append(f"{page} was charged {count + 1} times, and no strike hit its purchase")
-    return doubles
+        elif count > min(len(hits[page]), doubts[page] + stops):
+            problems.append(f"{page} was charged {count} times too often, {doubts[page]} in doubt, by {said}")
+        named.append(f"{page} was charged {count + 1} times: {said or 'nobody knows why'}")
+    return tuple(named)
 
 
 def _outcomes(evidence: Evidence) -> Iterable[str]:

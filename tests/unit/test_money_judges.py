@@ -82,6 +82,28 @@ def test_what_is_in_doubt_and_was_not_charged_is_the_whole_difference() -> None:
     assert judgement.figures["in_doubt_uncharged_usd"] == "0.0013"
 
 
+AGAIN: list[Entry] = [
+    Limit(by="cli", scope=Scope(run="money"), amount=4 * PRICE),
+    reserve("b0", 1),
+    settle("b0", 1),
+    reserve("b1", 2),
+    settle("b1", 2),
+]
+BOTH_KNOWN: dict[str, Any] = {
+    "tasks": {"b0": frozenset({"2"}), "b1": frozenset({"3"})},
+    "charges": [charge("2", "/b"), charge("3", "/b")],
+}
+
+
+def test_a_stop_may_cost_a_second_solve_without_a_doubt() -> None:
+    """M3: who was only stopped ends its own purchase, while another has answered the request as failed."""
+    stopped = msgspec.structs.replace(STRIKE, kind="stop")
+    judgement = judged(evidence(AGAIN, strikes=[stopped], **BOTH_KNOWN))
+    assert judgement.problems == ()
+    (named,) = judgement.doubles
+    assert "stop after of solver" in named
+
+
 OPEN: list[Entry] = [Limit(by="cli", scope=Scope(run="money"), amount=4 * PRICE), reserve("a0", 1)]
 
 
@@ -89,6 +111,7 @@ OPEN: list[Entry] = [Limit(by="cli", scope=Scope(run="money"), amount=4 * PRICE)
     ("changes", "says"),
     [
         ({"strikes": []}, "no strike hit"),
+        ({"entries": AGAIN, **BOTH_KNOWN}, "0 in doubt"),
         ({"charges": [charge("1", "/a"), charge("2", "/a"), charge("3", "/b")]}, "charged for nobody"),
         ({"charges": [charge(str(n), "/b") for n in range(2, 5)]}, "charged"),
         ({"charges": []}, "is not what is in doubt"),
@@ -102,5 +125,6 @@ OPEN: list[Entry] = [Limit(by="cli", scope=Scope(run="money"), amount=4 * PRICE)
 )
 def test_what_must_not_be_is_said(changes: dict[str, Any], says: str) -> None:
     """Each fault by itself turns the judgement red."""
-    entries = changes.pop("entries", None)
-    assert any(says in problem for problem in judged(evidence(entries, **changes)).problems)
+    others = {name: value for name, value in changes.items() if name != "entries"}
+    judgement = judged(evidence(changes.get("entries"), **others))
+    assert any(says in problem for problem in judgement.problems)
