@@ -13,8 +13,8 @@ MUTATION := .cache/mutation
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
-MEMBERS := shared services/fetcher services/solver services/storer services/monitor cli
-IMAGES := fetcher solver storer monitor cli
+MEMBERS := shared services/fetcher services/solver services/storer cli
+IMAGES := fetcher solver storer cli
 export VIRTUAL_ENV := $(abspath $(VENV))
 
 .PHONY: help
@@ -159,26 +159,12 @@ bench: $(STAMP) $(PEERS)/.installed ## Measure against peers and limits, write d
 	PYTHONPATH=tests $(BIN)/python -m bench $(if $(BENCH),--rows $(BENCH)) \
 	  $(if $(REPETITIONS),--repetitions $(REPETITIONS))
 
-# Three solvers, two fetchers and a budget on Apache Kafka, with kills forced into purchases: SEED= JOBS= AFFORDABLE= KILLS=.
+# Three solvers, two fetchers and a budget on Apache Kafka, with kills forced into purchases: SEED= JOBS= AFFORDABLE=
+# KILLS=.
 .PHONY: money
 money: $(STAMP) ## Prove to the cent what is spent while everything that spends is killed (needs Java 17 and Maven)
 	PYTHONPATH=tests $(BIN)/python tests/chaos/money.py $(if $(SEED),--seed $(SEED)) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(AFFORDABLE),--affordable $(AFFORDABLE)) $(if $(KILLS),--kills $(KILLS))
-
-# Both tools live outside the environment: neither is a dependency. `make audit` asks a public service.
-AUDIT := pip-audit==2.10.1
-SBOM := cyclonedx-bom==7.5.0
-.PHONY: audit
-audit: | $(filter $(BOOT)/bin/uv,$(UV)) ## Look every locked dependency up among the known vulnerabilities
-	$(UV) tool run --quiet $(AUDIT) --disable-pip --require-hashes $(IMAGES:%=-r requirements/%.txt)
-
-.PHONY: sbom
-sbom: | $(filter $(BOOT)/bin/uv,$(UV)) ## Write what each image holds, as CycloneDX, to .cache/sbom
-	mkdir -p .cache/sbom
-	for name in $(IMAGES); do \
-	  $(UV) tool run --quiet --from $(SBOM) cyclonedx-py requirements requirements/$$name.txt \
-	    --output-reproducible --of JSON -o .cache/sbom/$$name.json; \
-	done
 
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
