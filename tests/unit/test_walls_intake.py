@@ -145,3 +145,20 @@ def test_who_waits_for_the_broker_alone_leaves_its_slot_to_the_next() -> None:
         intake.done(entry)
     assert (intake.in_hand, intake.bytes) == (0, 0)
     assert len(taken(intake, buffers)) == 3
+
+
+def test_a_valve_is_asked_only_for_what_waits() -> None:
+    """It is asked for each record that is taken, and a flood of one kind need not pay for the other."""
+    asked: list[bool] = []
+
+    class Asked(Limits):
+        def admits(self, *, held: bool, in_hand: int, window: int) -> bool:
+            asked.append(held)
+            return super().admits(held=held, in_hand=in_hand, window=window)
+
+    intake = intake_of(Asked(fresh=5, held=5))
+    assert len(taken(intake, filled(Topic.URLS))) == 5
+    assert set(asked) == {False}
+    asked.clear()
+    assert len(taken(intake, filled(Topic.HELD))) == 5
+    assert set(asked) == {True}

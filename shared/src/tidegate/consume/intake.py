@@ -110,8 +110,8 @@ class Intake:
         valve, window = self._valve, self._lanes_window
         if valve is None:
             return buffers.next_of_lanes()
-        fresh = valve.admits(held=False, in_hand=self._lanes, window=window)
-        held = valve.admits(held=True, in_hand=self._held, window=window)
+        fresh = buffers.waits(held=False) and valve.admits(held=False, in_hand=self._lanes, window=window)
+        held = buffers.waits(held=True) and valve.admits(held=True, in_hand=self._held, window=window)
         entry = buffers.next_of_lanes(fresh=fresh, held=held) if fresh or held else None
         if entry is not None:
             valve.passed(held=entry.partition.topic in self._held_topics)

@@ -138,6 +138,10 @@ class Buffers:
                 del self._waiting[partition]
                 self._ready[head.lane].append(partition)
 
+    def waits(self, *, held: bool) -> bool:
+        """Say whether any record of the held topics, or of the others, may be taken by the lanes' shares."""
+        return any((self._held if held else self._ready).values())
+
     def next_urgent(self) -> Entry | None:
         """Take the next record of a reserved topic."""
         return self._take(self._urgent) if self._urgent else None

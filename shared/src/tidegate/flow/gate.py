@@ -146,6 +146,8 @@ class Gate:
         self._shares = {
             (topic, site_class): [1.0, 1.0] for topic in self._policies for site_class in SiteClass
         }
+        # Asked for each record; it changes with a reading only.
+        self._share = dict.fromkeys(SiteClass, 1.0)
         self._passed_at = dict.fromkeys(SiteClass, now)
 
     def observe(self, topic: Topic, load: Load, now: float) -> tuple[GateChange, ...]:
@@ -169,6 +171,7 @@ class Gate:
                 wait_s = load.wait_beyond(policy.in_hand)
                 wait = _follow(wait, wait_s, marks.wait_s, policy.hysteresis, rise)
             self._shares[topic, site_class] = [records, wait]
+            self._share[site_class] = min(min(self._shares[each, site_class]) for each in self._policies)
             after = self.state(site_class)
             if after is not before:
                 changes.append(
@@ -184,10 +187,7 @@ class Gate:
 
     def share(self, site_class: SiteClass) -> float:
         """Return the part of the intake that passes, 0 to 1."""
-        return min(
-            (min(self._shares[topic, site_class]) for topic in self._policies),
-            default=1.0,
-        )
+        return self._share[site_class]
 
     def state(self, site_class: SiteClass) -> GateState:
         """Return the state for a class of sites."""
