@@ -50,7 +50,8 @@ async def carry_out(stack: Stack, kills: list[Kill]) -> int:
 async def submit(stack: Stack, run: str, urls: list[str], *, per_second: float) -> list[str]:
     """Produce one job a URL with an explicit id, at a pace; return the ids."""
     kafka = stack.settings.kafka
-    producer = AIOKafkaProducer(bootstrap_servers=stack.bootstrap, acks="all")
+    # A busy machine is no fault: what is sent twice has the same id.
+    producer = AIOKafkaProducer(bootstrap_servers=stack.bootstrap, acks="all", request_timeout_ms=300_000)
     await producer.start()
     ids = []
     try:
