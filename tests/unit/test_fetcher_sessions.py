@@ -3,7 +3,7 @@
 import pytest
 from support.fetcher import inbound
 from support.visitors import PAGE, REFUSED, REQUEST, SITE, challenge, identities, response, solution, state
-from tidegate.captcha_records import Cookie
+from tidegate.captcha_records import CaptchaSolution, Cookie
 from tidegate.errors import RecordError
 from tidegate.events import Event
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outgoing, Reason, Retry
@@ -151,6 +151,29 @@ def test_a_clearance_does_not_bring_another_visitors_cookies_along() -> None:
     ours.answered(clearance, solution(clearance, CLEARANCE, nobody), PAGE, response(cleared), NOW)
     kept = cookies.by_name(ours.visit(state("next"), JOB, NOW).jar)
     assert kept == {"sid": "verified", "aws-waf-token": "let in"}
+
+
+def test_a_clearance_keeps_its_user_agent() -> None:
+    """A token that was solved as somebody else leaves it, a clearance for another one takes its place."""
+    ours = identities()
+
+    def lands(kind: ChallengeKind, agent: str | None) -> Session:
+        of = state(f"{kind} {agent}")
+        visit = ours.visit(of, JOB, NOW)
+        asked = solution(of, kind, visit)
+        answer = CaptchaSolution(status=asked.status, request=asked.request, user_agent=agent)
+        ours.buys(visit.identity, of, challenge(kind), NOW)
+        ours.answered(of, answer, PAGE, response(jar("v")), NOW)
+        session = ours.visit(state("next"), JOB, NOW).session
+        assert session is not None
+        return session
+
+    assert lands(TOKEN, "T/1").user_agent == "T/1"
+    assert (lands(CLEARANCE, "C/1").user_agent, lands(TOKEN, "T/2").user_agent) == ("C/1", "C/1")
+    other = lands(ChallengeKind.DATADOME, "D/1")
+    assert other.user_agent == "D/1"
+    assert other.passed == {"datadome", "token"}
+    assert lands(ChallengeKind.DATADOME, "D/1").passed == {"datadome", "token"}
 
 
 def test_a_late_challenge_does_not_harm_who_passed_meanwhile() -> None:

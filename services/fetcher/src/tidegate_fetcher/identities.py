@@ -22,7 +22,7 @@ from tidegate_fetcher.exchange import Response
 from tidegate_fetcher.requests import is_personal
 from tidegate_fetcher.session_pool import SessionPool
 from tidegate_fetcher.sessions import Retired, Session, SessionPolicy, Visit, identity_of
-from tidegate_fetcher.single_flight import Flights, JobName, Visitor, group_of
+from tidegate_fetcher.single_flight import TOKEN, Flights, JobName, Visitor, group_of
 
 # A cookie that rolls with every answer is written again after so long.
 _WRITTEN_EVERY_MS = 60_000
@@ -244,19 +244,26 @@ class Identities:
         )
 
     def _keep(self, visitor: Visitor, solution: CaptchaSolution, response: Response, now_ms: int) -> None:
-        """Keep what let a job in, together with what let the same visitor in before."""
+        """Keep what let a job in, together with what let the same visitor in before.
+
+        A clearance holds for one user agent: a token that was solved as another one leaves it, and a further
+        clearance takes its place.
+        """
         asked = solution.request
+        group, agent = group_of(asked.challenge.kind), solution.user_agent or asked.identity.user_agent
         before = self._pool.get(*visitor, now_ms)
-        passed = frozenset({group_of(asked.challenge.kind)})
-        jar = cookies.bounded(response.jar)
+        passed, jar = frozenset({group}), cookies.bounded(response.jar)
         if before is not None and before.passed:
-            passed |= before.passed
             jar = cookies.joined(before.jar, response.jar, FACTS[asked.challenge.kind].cookies)
+            cleared = before.passed - {TOKEN}
+            if group == TOKEN and cleared:
+                agent = before.user_agent or agent
+            passed |= before.passed if agent == before.user_agent else before.passed - cleared
         self._pool.put(
             Session(
                 site=visitor[0],
                 identity=visitor[1],
-                user_agent=solution.user_agent or asked.identity.user_agent,
+                user_agent=agent,
                 proxy_id=asked.identity.proxy_id,
                 jar=jar,
                 passed=passed,
