@@ -22,6 +22,7 @@ from tidegate.captcha_records import (
     TaskRecord,
     TaskState,
 )
+from tidegate.host_policy import HostDefaults, HostEntry, ImageRecipe, PolicyFile, SubmitRecipe
 from tidegate.outcome import Reason
 from tidegate.records import (
     ChallengeKind,
@@ -107,6 +108,20 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             elapsed_ms=37,
             metadata=msgspec.Raw(b'{"customer":7}'),
         )
+    ],
+    "policy": [
+        PolicyFile(),
+        PolicyFile(
+            default=HostDefaults(rate=2.0),
+            host=(
+                HostEntry(
+                    match=("shop.example", "*.shop.example"),
+                    solve=True,
+                    submit=SubmitRecipe(url="/verify", fields={"answer": "{token}"}),
+                    image=ImageRecipe(selector="img#captcha", field="code"),
+                ),
+            ),
+        ),
     ],
     "run-record": [
         RunRecord(run="spring"),

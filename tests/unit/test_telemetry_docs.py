@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ONLY_LINES = {
     "fetcher": {
         "LagKnown",
+        "PolicyLoaded",
         "ProxiesBack",
         "ProxyListRead",
         "RunChanged",

@@ -16,6 +16,7 @@ from tidegate_cli.commands import (
     job,
     kafka,
     migrate,
+    policy,
     simulator,
     size,
     sql,
@@ -45,6 +46,7 @@ app.command("sql")(sql.sql)
 app.command("export")(export.export)
 app.command("job")(job.job)
 app.command("detect")(detect.detect)
+app.add_typer(policy.app, name="policy")
 app.command("doctor")(doctor.doctor)
 app.add_typer(run_.app, name="run")
 app.command("runs")(run_.runs)

@@ -2,7 +2,8 @@
 
 ``python -m tidegate.schemas docs/schemas`` writes them; a test holds the written ones against the classes.
 A schema's ``$id`` is ``tidegate:<name>:<version>`` and names no host. Objects are open: a reader ignores
-fields that it does not know, so that version N reads version N-1 and a bystander may read ahead.
+fields that it does not know, so that version N reads version N-1 and a bystander may read ahead. Only the
+policy file, which people write, is closed.
 """
 
 import inspect
@@ -19,6 +20,7 @@ from tidegate.captcha_records import (
     SolveRecord,
     TaskRecord,
 )
+from tidegate.host_policy import PolicyFile
 from tidegate.records import VERSION, DeadMeta, JobState, PageMeta, UrlJob
 from tidegate.runs import RunRecord
 from tidegate.session_records import SessionRecord
@@ -32,6 +34,7 @@ PUBLISHED: dict[str, type[msgspec.Struct]] = {
     "dead-meta": DeadMeta,
     "job-state": JobState,
     "page-meta": PageMeta,
+    "policy": PolicyFile,
     "run-record": RunRecord,
     "session-record": SessionRecord,
     "solution-verdict": SolutionVerdict,

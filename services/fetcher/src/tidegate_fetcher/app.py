@@ -22,6 +22,7 @@ from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.policy import HostRules, Policy
+from tidegate_fetcher.policy_watch import PolicyWatch
 from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.proxy_pool import ProxyPool
 from tidegate_fetcher.proxy_source import source_of
@@ -32,7 +33,7 @@ from tidegate_fetcher.sessions import SessionPolicy
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.single_flight import FlightPolicy, Flights
 from tidegate_fetcher.site_limits import SiteLimits
-from tidegate_fetcher.site_slots import SiteRule
+from tidegate_fetcher.site_policies import SitePolicies
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
@@ -58,10 +59,13 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
     settings = context.settings.fetcher
     _check(settings)
     addresses = AddressRules(allow_private=settings.allow_private, denied=settings.denied_networks)
+    policies = SitePolicies(settings.site_policy())
+    policy_watch = PolicyWatch(settings.policy_file, policies, context.clock, context.emit)
     policy = Policy(
         allowed_ports=frozenset(settings.allowed_ports),
         allow_private=settings.allow_private,
         solve_hosts=HostRules(settings.solve_hosts),
+        sites=policies,
     )
     proxies = Proxies(
         ProxyPool(settings.proxy_policy()),
@@ -78,11 +82,10 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         proxies_kept=settings.proxies_kept,
         trusted=proxies.is_ours,
     )
-    rule = SiteRule(
-        concurrency=settings.site_concurrency, per_second=settings.site_rate, burst=settings.site_burst
-    )
     limiter = SiteLimiter(
-        SiteLimits(lambda _site: rule, wait_s=settings.site_wait_s), context.clock, settings.site_wait_s
+        SiteLimits(lambda site: policies.of(site).rule, wait_s=settings.site_wait_s),
+        context.clock,
+        settings.site_wait_s,
     )
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit, proxies.has_room)
     watch = RunWatch(context.reader, context.clock, context.emit)
@@ -95,10 +98,12 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         emit=context.emit,
     )
     async with connections, asyncio.TaskGroup() as owner:
+        await policy_watch.begin()
         await proxies.begin()
         await watch.restore()
         reading = owner.create_task(walls.run(), name="walls")
         watching = owner.create_task(watch.run(), name="runs")
+        following = owner.create_task(policy_watch.run(), name="policy")
         rereading = owner.create_task(proxies.run(), name="proxies")
         yield Fetcher(
             client=HttpClient(
@@ -114,9 +119,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             ),
             proxies=proxies,
             limiter=limiter,
-            slots=SlotMemory(
-                context.reader, limiter, context.broker_clock, rates=rule.per_second is not None
-            ),
+            slots=SlotMemory(context.reader, limiter, context.broker_clock, rates=policies.has_rates),
             identities=identities,
             sessions=SessionMemory(
                 context.reader,
@@ -139,7 +142,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             tenures=Tenures(context.clock, context.broker_clock),
             broker_clock=context.broker_clock,
             partitions=context.partitions,
-            user_agent=settings.user_agent,
+            policies=policies,
             max_job_bytes=settings.max_job_bytes,
             submit_margin_s=settings.submit_margin_s,
             emit=context.emit,
@@ -147,6 +150,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         reading.cancel()
         watching.cancel()
         rereading.cancel()
+        following.cancel()
 
 
 def _check(settings: FetcherSettings) -> None:

@@ -84,7 +84,7 @@ class Challenges:
             refusal = self._policy.solve_refusal(URL(form.action))
         if refusal is not None:
             return self._dead(state, refusal.reason, refusal.message, response)
-        useless = _useless(challenge)
+        useless = _useless(challenge, has_recipe=self._policy.has_recipe(response.url))
         if useless is not None:
             return Retry(
                 error_class=ErrorClass.BLOCKED,
@@ -113,7 +113,7 @@ class Challenges:
             identity=who,
             lifetime_s=max(0.0, min(self._lifetime_s, life_s, job.deadline - age_s)),
             route=job.route,
-            max_cost=job.max_solve_cost,
+            max_cost=self._policy.max_cost(response.url, job.max_solve_cost),
             original=work.job.original,
             state=state,
         )
@@ -174,12 +174,12 @@ class Challenges:
         )
 
 
-def _useless(challenge: Challenge) -> str | None:
+def _useless(challenge: Challenge, *, has_recipe: bool) -> str | None:
     """Say why an answer to a challenge would be money for nothing; None where it would not."""
     missing = lacking(challenge)
     if missing:
         return f"The page has a challenge ({challenge.kind}) that lacks its {' and '.join(missing)}."
-    if not answerable(challenge):
+    if not has_recipe and not answerable(challenge):
         return f"The page has a challenge ({challenge.kind}) but no form for its answer."
     return None
 

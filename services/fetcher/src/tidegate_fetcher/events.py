@@ -132,6 +132,20 @@ class RunsUnknown(Event, frozen=True):
     error: str
 
 
+class PolicyLoaded(Event, frozen=True):
+    """The policy file was read, or has changed; it has so many host entries."""
+
+    hosts: int
+
+
+class PolicyRefused(Event, frozen=True):
+    """The policy file is wrong or cannot be read: what held before holds. Told once for each sentence."""
+
+    level: ClassVar[str] = "error"
+
+    error: str
+
+
 class ProxiesLoaded(Event, frozen=True):
     """The list of proxies was read, or has changed: how many there are, how many came and went."""
 

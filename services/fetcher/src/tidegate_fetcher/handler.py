@@ -11,10 +11,12 @@ from tidegate.captcha_records import CaptchaSolution, Challenge, Identity, Solut
 from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
+from tidegate.host_policy import SubmitRecipe
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
 from tidegate.proxies import Proxy
 from tidegate.records import Inbound, JobState, UrlJob
 from tidegate.topics import HELD, LANES, Topic
+from yarl import URL
 
 from tidegate_fetcher import (
     classify,
@@ -33,6 +35,7 @@ from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Block, Detector, Finding
 from tidegate_fetcher.events import UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
+from tidegate_fetcher.hosts import host_with_port
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
@@ -40,6 +43,7 @@ from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.session_memory import SessionMemory
 from tidegate_fetcher.sessions import Visit
+from tidegate_fetcher.site_policies import SitePolicies
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.tenures import Tenures
@@ -72,7 +76,7 @@ class Fetcher:
         tenures: Tenures,
         broker_clock: BrokerClock,
         partitions: int,
-        user_agent: str,
+        policies: SitePolicies,
         max_job_bytes: int,
         submit_margin_s: float,
         emit: Emit,
@@ -91,7 +95,7 @@ class Fetcher:
         self._tenures = tenures
         self._broker_clock = broker_clock
         self._partitions = partitions
-        self._user_agent = user_agent
+        self._policies = policies
         self._max_job_bytes = max_job_bytes
         self._submit_margin_s = submit_margin_s
         self._emit = emit
@@ -183,7 +187,8 @@ class Fetcher:
             self._limiter.leave(state.site, turn)
             return ways.missed(way, state), None
         try:
-            request = ways.through(requests.of_job(task.job, task.url, self._user_agent, visit), way)
+            user_agent = self._policies.of(state.site).user_agent
+            request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
             response = await self._client.send(request)
         except ExchangeError as error:
             outcome = self._failed(error, task.job, state, way)
@@ -216,7 +221,7 @@ class Fetcher:
         """Hand the token in and judge what comes back. Nothing here waits for a turn (C3)."""
         solution = task.solution
         user_agent = solution.user_agent or solution.request.identity.user_agent
-        submit = requests.of_answer(task.job, task.url, solution, user_agent)
+        submit = requests.of_answer(task.job, task.url, solution, user_agent, self._recipe(task))
         if solution.status is not SolutionStatus.SOLVED or submit is None:
             now_ms = self._broker_clock.now_ms()
             return self._challenges.unsolved(work, task.job, solution, now_ms), None
@@ -239,9 +244,14 @@ class Fetcher:
         refused = self._refused_token(work, task, submit, response)
         if refused is not None:
             return refused, response
-        if token_answers.asks_again(task, submit, response):
+        by_recipe = self._recipe(task) is not None and token_answers.elsewhere(task, response)
+        if by_recipe or token_answers.asks_again(task, submit, response):
             return await self._ask_again(work, task, submit, response, user_agent)
         return self._judged(work, submit, response), response
+
+    def _recipe(self, task: ResumeTask) -> SubmitRecipe | None:
+        """Return how the operator wants answers handed in where this challenge was met."""
+        return self._policies.of(host_with_port(URL(task.solution.request.challenge.page_url))).submit
 
     def _token_left_s(self, record: Inbound, solution: CaptchaSolution) -> float:
         """Return what is left of a token's life, counted from its record's append time (T1)."""
@@ -277,7 +287,7 @@ class Fetcher:
         challenge = self._detect(response)
         if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
             return self._judged(work, request, response), response
-        if task.job.method.upper() != "GET":
+        if task.job.method.upper() != "GET" or self._recipe(task) is not None:
             return self._solve_failed(work, task.job, "The token did not open the page.", response), response
         return self._judged(work, submit, answer), answer
 
@@ -292,7 +302,7 @@ class Fetcher:
         found = self._detect(response)
         if isinstance(found, Challenge):
             who = Identity(
-                user_agent=request.headers.get("User-Agent", self._user_agent),
+                user_agent=request.headers["User-Agent"],
                 cookies=response.jar,
                 proxy_id=response.proxy_id,
                 id=_known_as(work.payload, visit),
@@ -355,6 +365,7 @@ class Fetcher:
             headers=response.headers,
             url=response.url,
             cookies=cookies.by_name(response.jar),
+            image=self._policies.image_at(response.url),
         )
 
     @staticmethod

@@ -135,6 +135,14 @@ METRICS = (
         action="Often: look at the broker. A pause or a cancellation may reach this fetcher late.",
     ),
     Metric(
+        name="tidegate.policy.refused",
+        kind=Kind.COUNTER,
+        unit="{time}",
+        sources=(Source(events.PolicyRefused),),
+        meaning="Times that a changed policy file was refused; what held before holds.",
+        action="The log says where the file is wrong; `tidegate policy check` tries it beforehand.",
+    ),
+    Metric(
         name="tidegate.proxies.listed",
         kind=Kind.GAUGE,
         unit="{proxy}",

@@ -10,7 +10,8 @@ import msgspec
 from tidegate.outcome import Reason
 from yarl import URL
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from tidegate_fetcher.hosts import DEFAULT_PORTS, host_of, host_with_port
+from tidegate_fetcher.site_policies import SitePolicies
 
 
 class HostRules:
@@ -37,22 +38,11 @@ class HostRules:
         """Say whether the URL's host is on the list."""
         if self._all:
             return True
-        host = _host(url)
+        host = host_of(url)
         with_port = f"{host}:{url.port}"
         if host in self._exact or with_port in self._exact:
             return True
         return any(host.endswith(s) or with_port.endswith(s) for s in self._suffixes)
-
-
-def _host(url: URL) -> str:
-    host = (url.raw_host or "").lower().rstrip(".")
-    return f"[{host}]" if ":" in host else host
-
-
-def host_with_port(url: URL) -> str:
-    """Return the host as a rule names it, with the port where it is not the scheme's own."""
-    host = _host(url)
-    return host if url.port == _DEFAULT_PORTS.get(url.scheme) else f"{host}:{url.port}"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -63,15 +53,16 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator's rules. ``allow_private`` admits every port."""
+    """The operator's rules. ``allow_private`` admits every port; ``sites`` go before ``solve_hosts``."""
 
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allow_private: bool = False
     solve_hosts: HostRules = msgspec.field(default_factory=HostRules)
+    sites: SitePolicies | None = None
 
     def refusal(self, url: URL) -> Refusal | None:
         """Return why a URL, the job's or a redirect's, may not be fetched; None admits it."""
-        if url.scheme not in _DEFAULT_PORTS:
+        if url.scheme not in DEFAULT_PORTS:
             return Refusal(
                 Reason.SCHEME_NOT_ALLOWED,
                 f"URLs with the scheme {url.scheme[:32]!r} are not fetched, only http and https.",
@@ -88,11 +79,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def solve_refusal(self, url: URL) -> Refusal | None:
         """Return why a challenge at a URL is not solved, with the setting that would allow it."""
-        if self.solve_hosts.admits(url):
-            return None
         host = host_with_port(url)
+        site = None if self.sites is None else self.sites.of(host)
+        said = None if site is None else site.solve
+        if said or (said is None and self.solve_hosts.admits(url)):
+            return None
+        how = f"TIDEGATE_FETCHER__SOLVE_HOSTS={host} (added to the hosts already listed)"
+        if site is not None and said is False:
+            how = f'solve = true in the policy file, for match = ["{host}"]; {site.source} says false'
+        elif self.sites is not None and self.sites.entries:
+            how += f', or solve = true in the policy file for match = ["{host}"]'
         return Refusal(
             Reason.SOLVE_NOT_ALLOWED,
-            f"{host} asks for a CAPTCHA, and solving is not allowed there. To allow it: "
-            f"TIDEGATE_FETCHER__SOLVE_HOSTS={host} (added to the hosts already listed).",
+            f"{host} asks for a CAPTCHA, and solving is not allowed there. To allow it: {how}.",
         )
+
+    def has_recipe(self, url: URL) -> bool:
+        """Say whether the operator told how an answer is handed in at a URL."""
+        return self.sites is not None and self.sites.of(host_with_port(url)).submit is not None
+
+    def max_cost(self, url: URL, asked: float | None) -> float | None:
+        """Return the most that a solve at a URL may cost in US dollars: the least that anybody said."""
+        said = None if self.sites is None else self.sites.of(host_with_port(url)).max_cost
+        return min((cost for cost in (asked, said) if cost is not None), default=None)

@@ -1,6 +1,5 @@
 """Where the list of proxies comes from: a file, or an address. Errors name neither tokens nor content."""
 
-import asyncio
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from tidegate.errors import ConfigurationError
 from tidegate.proxies import MAX_LIST_BYTES
 
 from tidegate_fetcher.proxy_settings import ProxySettings
+from tidegate_fetcher.watched_file import WatchedFile
 
 _TIMEOUT_S = 20.0
 _REDIRECTS = 3
@@ -26,32 +26,16 @@ class ProxySource(Protocol):
 
 
 class FileSource:
-    """A file, read when its time, size or inode changed; a mounted secret changes its inode."""
+    """A file; a mounted secret will do."""
 
     must_be_there = True
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._file = WatchedFile(path, what="the list of proxies", most=MAX_LIST_BYTES)
 
     async def read(self) -> bytes | None:
         """Return what stands in the file. Raises ConfigurationError where it cannot be read."""
-        try:
-            return await asyncio.to_thread(self._read)
-        except OSError as error:
-            self._seen = None
-            sentence = f"the list of proxies {self._path} cannot be read: {error.strerror}"
-            raise ConfigurationError(sentence) from None
-
-    def _read(self) -> bytes | None:
-        stat = self._path.stat()
-        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if seen == self._seen:
-            return None
-        with self._path.open("rb") as file:
-            data = file.read(MAX_LIST_BYTES + 1)
-        self._seen = seen
-        return data
+        return await self._file.read()
 
 
 class AddressSource:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from multidict import CIMultiDict
+from tidegate import host_policy
 from tidegate.captcha_records import CaptchaRequest, CaptchaSolution, ChallengeForm
 from tidegate.challenge_kinds import FACTS, AnswerKind
+from tidegate.host_policy import SubmitRecipe
 from tidegate.records import UrlJob
 from yarl import URL
 
@@ -97,12 +99,18 @@ def resumed(job: UrlJob, url: URL, user_agent: str, jar: Jar) -> Request:
     )
 
 
-def of_answer(job: UrlJob, url: URL, solution: CaptchaSolution, user_agent: str) -> Request | None:
+def of_answer(
+    job: UrlJob,
+    url: URL,
+    solution: CaptchaSolution,
+    user_agent: str,
+    recipe: SubmitRecipe | None = None,
+) -> Request | None:
     """Return the request that hands an answer in; None where the solution is not what its kind needs.
 
     A clearance is cookies, with which the job's own request is sent again. Everything else goes through the
     page's own form: a token or the text of an image into the fields that take it, an answer of several parts
-    each into its own.
+    each into its own. The host's ``recipe`` goes before the form.
     """
     asked = solution.request
     challenge = asked.challenge
@@ -113,8 +121,8 @@ def of_answer(job: UrlJob, url: URL, solution: CaptchaSolution, user_agent: str)
         jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), solution.cookies)
         return resumed(job, url, user_agent, jar)
     form = challenge.form
-    if form is None:
-        return None
+    if recipe is not None or form is None:
+        return None if recipe is None else _of_recipe(job, url, solution, recipe, user_agent)
     if facts.answer is AnswerKind.VALUES:
         known = {**challenge.params, **solution.values}
         if not solution.values or not all(name in known for name in facts.fields):
@@ -125,6 +133,23 @@ def of_answer(job: UrlJob, url: URL, solution: CaptchaSolution, user_agent: str)
     else:
         return None
     return of_form(job, url, asked, form, answer=answer, user_agent=user_agent)
+
+
+def _of_recipe(
+    job: UrlJob, url: URL, solution: CaptchaSolution, recipe: SubmitRecipe, user_agent: str
+) -> Request | None:
+    challenge = solution.request.challenge
+    answer = {**challenge.params, **solution.values}
+    if solution.token is not None:
+        answer["token"] = solution.token
+    elif not solution.values:
+        return None
+    fields = host_policy.filled(recipe, answer)
+    if fields is None:
+        return None
+    action = URL(challenge.page_url).join(URL(recipe.url))
+    form = ChallengeForm(action=str(action), method=recipe.method, fields=tuple(fields), token_fields=())
+    return of_form(job, url, solution.request, form, answer={}, user_agent=user_agent)
 
 
 def of_form(

@@ -10,13 +10,16 @@ from typing import Any, Literal
 import tidegate.settings
 from pydantic import Field, ValidationInfo, field_validator
 
+from tidegate_fetcher.policy_settings import PolicySettings
 from tidegate_fetcher.proxy_settings import ProxySettings
+from tidegate_fetcher.site_policies import SitePolicy
+from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.wall_settings import WallSettings
 
 DEFAULT_USER_AGENT = "Tidegate/0.1 (+mailto:contact-not-set@example.invalid)"
 
 
-class FetcherSettings(ProxySettings, WallSettings):
+class FetcherSettings(PolicySettings, ProxySettings, WallSettings):
     """How pages are fetched, and what is refused."""
 
     user_agent: str = Field(
@@ -142,6 +145,15 @@ class FetcherSettings(ProxySettings, WallSettings):
         le=19,
         description="Compression of stored bodies. Level 1 is 80 us a 29 KB page, 3 is 120 us.",
     )
+
+    def site_policy(self) -> SitePolicy:
+        """Return what holds at a site of which the policy file says nothing."""
+        return SitePolicy(
+            rule=SiteRule(
+                concurrency=self.site_concurrency, per_second=self.site_rate, burst=self.site_burst
+            ),
+            user_agent=self.user_agent,
+        )
 
     @field_validator("allowed_ports", "denied_networks", "solve_hosts", mode="before")
     @classmethod

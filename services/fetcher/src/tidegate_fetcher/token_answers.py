@@ -14,7 +14,7 @@ def refuses(task: ResumeTask, answer: Response) -> bool:
     """
     if answer.status in _TOKEN_REFUSED:
         return True
-    return _elsewhere(task, answer) and 400 <= answer.status < 500 and answer.status != 429
+    return elsewhere(task, answer) and 400 <= answer.status < 500 and answer.status != 429
 
 
 def asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
@@ -26,9 +26,9 @@ def asks_again(task: ResumeTask, submit: Request, answer: Response) -> bool:
     """
     if answer.jar == submit.jar:
         return False
-    return _elsewhere(task, answer) or task.job.method.upper() != "GET"
+    return elsewhere(task, answer) or task.job.method.upper() != "GET"
 
 
-def _elsewhere(task: ResumeTask, answer: Response) -> bool:
+def elsewhere(task: ResumeTask, answer: Response) -> bool:
     """Say whether an answer stands elsewhere than the job's URL, its query aside."""
     return answer.url.with_query(None) != task.url.with_query(None)
