@@ -87,14 +87,13 @@ def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
         _read_json(record, text, state) if text[:1] == b"{" else (_read_text(record, text, state), None)
     )
     known = state is not None
-    if state is None:
-        state = _new_state(record, job.id, job.run, lane=job.priority)
     try:
         site, url = site_of(job.url), _parsed(job.url)
     except RecordError as error:
+        state = state or _new_state(record, job.id, job.run, lane=job.priority)
         _refuse(error.reason, error.message, Job(record.value, state))
-    if not known:
-        state = msgspec.structs.replace(state, site=site)
+    if state is None:
+        state = _new_state(record, job.id, job.run, site=site, lane=job.priority)
     problem = _problem(job)
     if problem is not None:
         _refuse(Reason.NOT_A_JOB, problem, Job(record.value, state))
@@ -183,13 +182,15 @@ def _salvaged(record: Inbound, text: bytes, state: JobState | None) -> Job | Non
     return Job(record.value, _new_state(record, named.id, named.run))
 
 
-def _new_state(record: Inbound, job_id: str | None, run: str, lane: Lane | None = None) -> JobState:
+def _new_state(
+    record: Inbound, job_id: str | None, run: str, *, site: str = "", lane: Lane | None = None
+) -> JobState:
     origin = records.origin_of(record)
     usable = job_id is not None and 0 < len(job_id) <= _MAX_NAME_CHARACTERS
     return JobState(
         run=run,
         id=job_id if usable and job_id is not None else records.default_id(origin),
-        site="",
+        site=site,
         lane=lane or _LANE_OF_TOPIC.get(Topic(record.topic), Lane.NORMAL),
         origin=origin,
         accepted_at_ms=record.timestamp_ms,
