@@ -16,6 +16,7 @@ from tidegate.sites import partition_of
 from tidegate.testing.manual_clock import ManualClock
 from tidegate.topics import Topic
 from tidegate_fetcher.events import FetchDone, UnknownFieldIgnored
+from tidegate_fetcher.routing import forwarded
 
 HTML = b"<!doctype html><title>T\xe9</title><p>\xfcber" + bytes(range(256)) * 4
 GATE = b'<form method=post action=/v><div class="g-recaptcha" data-sitekey="6Lc-1"></div></form>'
@@ -507,7 +508,7 @@ async def test_a_job_on_the_wrong_partition_is_forwarded_once() -> None:
         assert state.attempts == {}
         # Even where it lands on a wrong partition again, it goes on from there.
         again = decoded(service, url, partition=wrong, headers={HEADER_JOB: encode(state)})
-        assert service._forwarded(again) is None
+        assert forwarded(again, 8) is None
         assert again.job.state.id == state.id
 
 
