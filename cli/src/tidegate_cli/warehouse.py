@@ -1,7 +1,7 @@
 """ClickHouse as the command line asks it: rows, streams of rows, and answers in any format, over HTTP."""
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,7 +43,7 @@ class Warehouse:
         *,
         parameters: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the answer's bytes in a format, None for the query's own. Raises ClickHouseError."""
         with _mapped():
             stream = await self._client.raw_stream(

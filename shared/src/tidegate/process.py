@@ -260,7 +260,12 @@ async def _run(
                 clock=clock,
                 broker_clock=broker_clock,
                 emit=emit,
-                tracing=OpenTelemetryTracing(provider, plan.group),
+                tracing=OpenTelemetryTracing(
+                    provider,
+                    plan.group,
+                    link_after_s=settings.telemetry.trace_link_after_s,
+                    now_ms=broker_clock.now_ms,
+                ),
                 retention_ms=kept,
             )
             telemetry.meters.watch(page.runtime.snapshot)

@@ -129,6 +129,14 @@ class TelemetrySettings(Section):
     trace_ratio: float = Field(
         0.01, ge=0, le=1, description="Share of new traces that are sampled, decided at the head."
     )
+    trace_link_after_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="Seconds that a record may have waited on its topic and still go on in the same trace; "
+        "after a longer wait it begins a trace of its own, linked to the old one. What is looked at as one "
+        "picture should not last for longer.",
+    )
     metrics: Literal["prometheus", "otlp", "off"] = Field(
         "prometheus",
         description="Where metrics go: a page at /metrics of the health port, or to `otlp_endpoint`. Never "

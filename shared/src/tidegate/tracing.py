@@ -1,30 +1,50 @@
 """Trace context through Kafka headers: one W3C ``traceparent`` per record, replaced and never added twice.
 
 A thin layer of our own over OpenTelemetry: a consumer span per record handled, parented by the
-producer's context, and its context in everything that is produced for it. Head sampling: the decision
-is made once, where the trace begins. Nearly all traces are not sampled, and for those the SDK would still
-build contexts and attributes to throw them away, for ten times what the decision costs: they are only
-handed on.
+producer's context, and a producer span for everything that is produced for it (docs/tracing.md has the tree).
+Head sampling: the decision is made once, where the trace begins. Nearly all traces are not sampled, and for
+those the SDK would still build contexts and attributes to throw them away, for ten times what the decision
+costs: they are only handed on.
+
+What happens below a handler (requests, inserts) makes children of the span that it runs in, without being
+handed a tracer: the handler's context carries it, and where nothing is sampled there is none.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    TraceState,
+)
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from tidegate.outcome import Outgoing
 from tidegate.records import HEADER_REPLAY_OF, HEADER_TRACE, Inbound
 from tidegate.settings import TelemetrySettings
+
+_TRACER = otel_context.create_key("tidegate-tracer")
+_MOST_LINKS = 128
+_FIRST_ERROR_STATUS = 400
 
 _UNSAMPLED = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 
@@ -36,6 +56,10 @@ class Tracing(Protocol):
         """Return a context in which a record is handled."""
         ...
 
+    def sending(self, outgoing: Outgoing, trace: bytes | None) -> AbstractContextManager[Outgoing]:
+        """Return a context in which a record is produced; it yields the record with its trace context."""
+        ...
+
 
 class NoTracing:
     """Hands an existing context on and makes no spans: for tests and benchmarks."""
@@ -43,6 +67,10 @@ class NoTracing:
     def handling(self, record: Inbound) -> AbstractContextManager[bytes | None]:
         """Yield the header that the record came with."""
         return nullcontext(record.headers.get(HEADER_TRACE))
+
+    def sending(self, outgoing: Outgoing, trace: bytes | None) -> AbstractContextManager[Outgoing]:
+        """Yield the record with the context that its cause came with."""
+        return nullcontext(traced(outgoing, trace))
 
 
 class _Ids(RandomIdGenerator):
@@ -58,7 +86,21 @@ class _Ids(RandomIdGenerator):
 class OpenTelemetryTracing:
     """Spans by the messaging conventions; yields the ``traceparent`` for what is produced."""
 
-    def __init__(self, provider: TracerProvider, group: str) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        group: str,
+        *,
+        link_after_s: float = 300.0,
+        now_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Take the provider. ``now_ms`` is the broker's clock.
+
+        A record that waited longer than ``link_after_s`` on its topic begins a trace of its own, linked to
+        the one that it came from: a trace that lasts for hours is one that nobody can look at.
+        """
+        self._link_after_ms = int(link_after_s * 1000)
+        self._now_ms = now_ms
         self._ids = provider.id_generator = _Ids()
         self._sampler = provider.sampler
         self._tracer = provider.get_tracer("tidegate")
@@ -70,35 +112,161 @@ class OpenTelemetryTracing:
         if header is not None and _UNSAMPLED.fullmatch(header):
             return nullcontext(header)
         parent = None if header is None else _context(header)
-        if parent is None:
+        came_from = None
+        if parent is not None and self._now_ms() - record.timestamp_ms > self._link_after_ms:
+            parent, came_from = None, parent
+        elif parent is None:
             trace_id = self._ids.generate_trace_id()
             if self._sampler.should_sample(None, trace_id, "").decision is not Decision.RECORD_AND_SAMPLE:
                 # What is produced must say so, or each next one would decide anew.
                 return nullcontext(b"00-%032x-%016x-00" % (trace_id, self._ids.generate_span_id()))
             self._ids.judged = trace_id
-        return self._span(record, parent)
+        return self._span(record, parent, came_from)
+
+    def sending(self, outgoing: Outgoing, trace: bytes | None) -> AbstractContextManager[Outgoing]:
+        """Return a ``send`` span to produce in, whose context the record carries; none where not sampled."""
+        if otel_context.get_value(_TRACER) is None:
+            return nullcontext(traced(outgoing, trace))
+        return self._send(outgoing)
 
     @contextmanager
-    def _span(self, record: Inbound, parent: SpanContext | None) -> Iterator[bytes | None]:
-        context = None
+    def _send(self, outgoing: Outgoing) -> Iterator[Outgoing]:
+        attributes: dict[str, AttributeValue] = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": outgoing.topic,
+        }
+        with child(f"send {outgoing.topic}", attributes, SpanKind.PRODUCER) as span:
+            assert span is not None
+            yield traced(outgoing, traceparent(span.get_span_context()))
+
+    @contextmanager
+    def _span(
+        self, record: Inbound, parent: SpanContext | None, came_from: SpanContext | None
+    ) -> Iterator[bytes | None]:
+        context = otel_context.set_value(_TRACER, self._tracer, otel_context.Context())
         if parent is not None:
-            context = trace.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
-        with self._tracer.start_as_current_span(
-            f"process {record.topic}",
-            context=context or otel_context.Context(),
-            kind=SpanKind.CONSUMER,
-            links=_links(record.headers.get(HEADER_REPLAY_OF)),
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": record.topic,
-                "messaging.destination.partition.id": str(record.partition),
-                "messaging.kafka.offset": record.offset,
-                "messaging.consumer.group.name": self._group,
-            },
-        ) as span:
+            context = trace.set_span_in_context(NonRecordingSpan(parent), context)
+        links = [Link(came_from)] if came_from is not None else _links(record.headers.get(HEADER_REPLAY_OF))
+        with (
+            _attached(context),
+            self._tracer.start_as_current_span(
+                f"process {record.topic}",
+                kind=SpanKind.CONSUMER,
+                links=links,
+                record_exception=False,
+                set_status_on_exception=False,
+                attributes={
+                    "messaging.system": "kafka",
+                    "messaging.operation.name": "process",
+                    "messaging.operation.type": "process",
+                    "messaging.destination.name": record.topic,
+                    "messaging.destination.partition.id": str(record.partition),
+                    "messaging.kafka.offset": record.offset,
+                    "messaging.consumer.group.name": self._group,
+                },
+            ) as span,
+        ):
             yield traceparent(span.get_span_context())
+
+
+def child(
+    name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind = SpanKind.CLIENT
+) -> AbstractContextManager[Span | None]:
+    """Return a span below the one that this runs in; yields None where that is not sampled.
+
+    An exception leaves its type on the span, and nothing of its text: that may quote what is secret.
+    """
+    tracer = otel_context.get_value(_TRACER)
+    return _child(tracer, name, attributes, kind) if isinstance(tracer, Tracer) else nullcontext()
+
+
+@contextmanager
+def _attached(context: Context) -> Iterator[None]:
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+@contextmanager
+def _child(
+    tracer: Tracer, name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind
+) -> Iterator[Span | None]:
+    with tracer.start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+
+
+def answered(span: Span | None, status: int) -> None:
+    """Note an HTTP status on a request's span."""
+    if span is None:
+        return
+    span.set_attribute("http.response.status_code", status)
+    if status >= _FIRST_ERROR_STATUS:
+        span.set_attribute("error.type", str(status))
+        span.set_status(Status(StatusCode.ERROR))
+
+
+class Waiting(NamedTuple):
+    """The span of a record that waits for its batch, and the tracer that made it."""
+
+    span: Span
+    tracer: Tracer
+
+
+def waiting(name: str) -> Waiting | None:
+    """Begin the span of a record that goes into a batch; None where its trace is not sampled."""
+    tracer = otel_context.get_value(_TRACER)
+    return Waiting(tracer.start_span(name), tracer) if isinstance(tracer, Tracer) else None
+
+
+def batch(name: str, records: Sequence[Waiting]) -> AbstractContextManager[None]:
+    """Return a span for a batch, in a trace of its own, linked with the sampled records in it both ways."""
+    return _batch(name, records) if records else nullcontext()
+
+
+@contextmanager
+def _batch(name: str, records: Sequence[Waiting]) -> Iterator[None]:
+    tracer = records[0].tracer
+    context = otel_context.set_value(_TRACER, tracer, otel_context.Context())
+    with (
+        _attached(context),
+        tracer.start_as_current_span(
+            name,
+            links=[Link(record.span.get_span_context()) for record in records[:_MOST_LINKS]],
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+    ):
+        for record in records:
+            record.span.add_link(span.get_span_context())
+        yield
+
+
+def begin_job(tracer: Tracer, topic: str) -> bytes | None:
+    """Begin the trace of a job that is submitted; return its header, sampled or not."""
+    span = tracer.start_span(
+        f"send {topic}",
+        context=otel_context.Context(),
+        kind=SpanKind.PRODUCER,
+        attributes={
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": topic,
+        },
+    )
+    span.end()
+    return traceparent(span.get_span_context())
 
 
 def begin_replay(tracer: trace.Tracer, topic: str, old: bytes | None) -> bytes | None:
@@ -123,11 +291,32 @@ def begin_replay(tracer: trace.Tracer, topic: str, old: bytes | None) -> bytes |
     return traceparent(span.get_span_context())
 
 
+class _Head(TraceIdRatioBased):
+    """Judges where a trace begins. What goes on from a sampled one is sampled, or half was in vain."""
+
+    def should_sample(  # noqa: PLR0917 -- the SDK's signature
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide, by the links where there are any."""
+        if links and any(link.context.trace_flags.sampled for link in links):
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
+        return super().should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state=trace_state
+        )
+
+
 def tracer_provider(service: str, settings: TelemetrySettings) -> TracerProvider:
     """Build the provider: sampled at the head, sent by OTLP where an endpoint is set."""
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"tidegate-{service}", "service.namespace": "tidegate"}),
-        sampler=ParentBased(TraceIdRatioBased(settings.trace_ratio)),
+        sampler=ParentBased(_Head(settings.trace_ratio)),
     )
     if settings.otlp_endpoint:
         # Only here: the exporter and its protobuf are a fifth of a service's start.

@@ -43,7 +43,7 @@ async def submit_main(
     )
     with Display(Console(stderr=True), clock) as display:
         display.status(f"Submitting to {installation.settings.kafka.bootstrap}")
-        async with kafka_intake(installation.settings.kafka) as intake:
+        async with kafka_intake(installation.settings.kafka, installation.settings.telemetry) as intake:
             tally = await Submitter(
                 intake, None, defaults=defaults, clock=clock, report_bad=display.bad_line
             ).run(sources)

@@ -165,7 +165,10 @@ class _Session:
         progress, clock = self._progress, self._clock
         defaults = Defaults(run=self._options.run)
         try:
-            async with kafka_intake(self._stack.settings.kafka) as intake, asyncio.TaskGroup() as group:
+            async with (
+                kafka_intake(self._stack.settings.kafka, self._stack.settings.telemetry) as intake,
+                asyncio.TaskGroup() as group,
+            ):
                 submitter = Submitter(
                     intake, ledger, defaults=defaults, clock=clock, report_bad=self._display.bad_line
                 )

@@ -1,5 +1,6 @@
 """Produces jobs onto the intake topics: in order, with bounded memory, each noted before it is sent."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -8,13 +9,15 @@ from typing import Protocol, TypeAlias
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from opentelemetry.trace import Tracer
 from tidegate.clock import Clock
 from tidegate.errors import BrokerError, ConfigurationError
 from tidegate.kafka_security import connection_options
-from tidegate.records import Lane
-from tidegate.settings import KafkaSettings
+from tidegate.records import HEADER_TRACE, Lane
+from tidegate.settings import KafkaSettings, TelemetrySettings
 from tidegate.sites import partition_of
 from tidegate.topics import LANES, MAX_RECORD_BYTES
+from tidegate.tracing import begin_job, tracer_provider
 
 from tidegate_cli.crawl.feed import batches
 from tidegate_cli.crawl.inputs import Defaults, Submission, quote, submission_of
@@ -40,7 +43,15 @@ class Intake(Protocol):
 class KafkaIntake:
     """The intake topics of an installation."""
 
-    def __init__(self, producer: AIOKafkaProducer, prefix: str, partitions: dict[Lane, int]) -> None:
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        prefix: str,
+        partitions: dict[Lane, int],
+        tracer: Tracer | None = None,
+    ) -> None:
+        """Take the client. With a ``tracer`` each job's trace begins here."""
+        self._tracer = tracer
         self._producer = producer
         self._prefix = prefix
         self._partitions = partitions
@@ -49,19 +60,26 @@ class KafkaIntake:
         """Produce onto the job's lane, keyed by site, on the site's own partition (S1)."""
         key = submission.site.encode()
         lane = submission.lane
+        headers = list(submission.headers)
+        if self._tracer is not None and (trace := begin_job(self._tracer, LANES[lane])) is not None:
+            headers.append((HEADER_TRACE, trace))
         pending: Pending = await self._producer.send(
             f"{self._prefix}{LANES[lane]}",
             value=submission.value,
             key=key or None,
             partition=partition_of(key, self._partitions[lane]),
-            headers=list(submission.headers),
+            headers=headers,
         )
         return pending
 
 
 @asynccontextmanager
-async def kafka_intake(kafka: KafkaSettings) -> AsyncIterator[KafkaIntake]:
+async def kafka_intake(
+    kafka: KafkaSettings, telemetry: TelemetrySettings | None = None
+) -> AsyncIterator[KafkaIntake]:
     """Connect to the brokers; what was sent is flushed at the end.
+
+    Where ``telemetry`` names a collector, jobs begin their traces here and not at the fetcher.
 
     Raises BrokerError where they cannot be reached, ConfigurationError where a topic is missing.
     """
@@ -79,6 +97,7 @@ async def kafka_intake(kafka: KafkaSettings) -> AsyncIterator[KafkaIntake]:
     except (KafkaError, OSError) as error:
         await producer.stop()
         raise BrokerError(f"Kafka at {kafka.bootstrap} cannot be reached: {error}") from error
+    provider = tracer_provider("submit", telemetry) if telemetry and telemetry.otlp_endpoint else None
     try:
         partitions: dict[Lane, int] = {}
         for lane, topic in LANES.items():
@@ -90,9 +109,12 @@ async def kafka_intake(kafka: KafkaSettings) -> AsyncIterator[KafkaIntake]:
                     "`tidegate topics apply` makes it."
                 ) from error
             partitions[lane] = len(found)
-        yield KafkaIntake(producer, kafka.prefix, partitions)
+        tracer = None if provider is None else provider.get_tracer("tidegate")
+        yield KafkaIntake(producer, kafka.prefix, partitions, tracer)
     finally:
         await producer.stop()
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)
 
 
 class BadLine(msgspec.Struct, frozen=True):

@@ -14,9 +14,11 @@ import msgspec
 from aiohttp.http import HttpProcessingError
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from multidict import CIMultiDict
+from opentelemetry.util.types import AttributeValue
 from tidegate.clock import BrokerClock, Clock
 from tidegate.outcome import Reason
 from tidegate.shared_deadline import SharedDeadline
+from tidegate.tracing import answered, child
 from yarl import URL
 
 from tidegate_fetcher import cookies
@@ -158,6 +160,21 @@ class HttpClient:
         )
 
     async def _ask(
+        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> "_Answer":
+        """Send one request and read its answer, under a span that names the host and nothing of the path."""
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": method,
+            "server.address": url.host or "",
+            "server.port": url.port or 0,
+            "url.scheme": url.scheme,
+        }
+        with child(method, attributes) as span:
+            answer = await self._exchange(route, method, url, headers, body)
+            answered(span, answer.status)
+        return answer
+
+    async def _exchange(
         self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> "_Answer":
         """Send one request and read its answer. Foreign errors end here."""

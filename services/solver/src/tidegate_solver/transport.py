@@ -7,9 +7,13 @@ may have been. Nothing is ever sent a second time by itself.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
+from opentelemetry.trace import Span
+from opentelemetry.util.types import AttributeValue
 from tidegate.errors import SolverError
+from tidegate.tracing import answered, child
 
 from tidegate_solver.wire import Call
 
@@ -40,23 +44,40 @@ class HttpTransport:
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         self._session = session
         self._base_url = base_url
+        parts = urlsplit(base_url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
 
     async def send(self, call: Call) -> tuple[int, bytes]:
         """Send once. Redirects are not followed: the key in the call is for this address only."""
+        method = "GET" if call.query is not None else "POST"
         try:
-            async with self._session.request(
-                "GET" if call.query is not None else "POST",
-                self._base_url + call.path,
-                json=call.json,
-                data=call.form,
-                params=call.query,
-                allow_redirects=False,
-            ) as response:
-                return response.status, await _read(response)
+            with child(f"{method} {call.path}", self._attributes(method, call.path)) as span:
+                return await self._send(method, call, span)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise NotSentError(NOT_SENT, f"no connection: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError("no_answer", f"no whole answer: {type(error).__name__}") from error
+
+    async def _send(self, method: str, call: Call, span: Span | None) -> tuple[int, bytes]:
+        async with self._session.request(
+            method,
+            self._base_url + call.path,
+            json=call.json,
+            data=call.form,
+            params=call.query,
+            allow_redirects=False,
+        ) as response:
+            answered(span, response.status)
+            return response.status, await _read(response)
+
+    def _attributes(self, method: str, path: str) -> dict[str, AttributeValue]:
+        return {
+            "http.request.method": method,
+            "url.template": path,
+            "server.address": self._host,
+            "server.port": self._port,
+        }
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

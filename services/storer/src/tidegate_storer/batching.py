@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from tidegate import tracing
 from tidegate.clock import Clock
 from tidegate.events import Emit
 from tidegate.memory import trim
+from tidegate.tracing import Waiting, waiting
 
 from tidegate_storer.batch import Batch, Entry, Limits
 from tidegate_storer.batch_writer import Refused
@@ -40,6 +42,7 @@ class Batching:
         self._begun = asyncio.Event()
         self._due_now = asyncio.Event()
         self._waiting: deque[tuple[Entry, Ticket, bool]] = deque()
+        self._traced: dict[Ticket, Waiting] = {}
         self._stored = 0
 
     async def put(self, entry: Entry, *, last: bool = False) -> Refused | None:
@@ -52,7 +55,15 @@ class Batching:
             self._waiting.append((entry, ticket, last))
         else:
             self._add(entry, ticket, last=last)
-        return await ticket
+        waits = waiting("store")
+        if waits is None:
+            return await ticket
+        self._traced[ticket] = waits
+        try:
+            return await ticket
+        finally:
+            del self._traced[ticket]
+            waits.span.end()
 
     def _add(self, entry: Entry, ticket: Ticket, *, last: bool) -> None:
         now = self._clock.monotonic()
@@ -110,7 +121,12 @@ class Batching:
     async def _store(self, batch: Batch[Ticket]) -> None:
         started = self._clock.monotonic()
         try:
-            refused = await self._write(batch.entries)
+            # Nearly no record is traced, and those that are are few.
+            traced = (
+                [self._traced[each] for each in batch.tickets if each in self._traced] if self._traced else []
+            )
+            with tracing.batch("write batch", traced):
+                refused = await self._write(batch.entries)
         finally:
             self._slots.release()
         for index, ticket in enumerate(batch.tickets):

@@ -19,8 +19,10 @@ from clickhouse_connect.driver import options
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import DataError
 from clickhouse_connect.driver.exceptions import Error as DriverError
+from opentelemetry.util.types import AttributeValue
 from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.settings import ClickHouseSettings
+from tidegate.tracing import child
 
 from tidegate_storer.data_errors import is_data_error
 from tidegate_storer.tables import WRITE_ORDER, Table
@@ -65,6 +67,17 @@ class ClickHouse:
 
     async def insert(self, table: Table, rows: Sequence[tuple[object, ...]], token: str) -> None:
         """Insert rows and wait until the server has them."""
+        attributes: dict[str, AttributeValue] = {
+            "db.system.name": "clickhouse",
+            "db.namespace": self._server.database,
+            "db.collection.name": table.name,
+            "db.operation.name": "INSERT",
+            "db.operation.batch.size": len(rows),
+        }
+        with child(f"INSERT {table.name}", attributes):
+            await self._insert(table, rows, token)
+
+    async def _insert(self, table: Table, rows: Sequence[tuple[object, ...]], token: str) -> None:
         client = await self._connected()
         if self._settings is None:
             self._settings = await self._known_settings()

@@ -23,7 +23,7 @@ from tidegate.records import Inbound, Job, stray_job
 from tidegate.salvage import unread_job
 from tidegate.shared_deadline import SharedDeadline
 from tidegate.topics import DELAYS, Topic
-from tidegate.tracing import Tracing, traced
+from tidegate.tracing import Tracing
 
 P = TypeVar("P")
 
@@ -143,6 +143,7 @@ class Handling(Generic[P]):
 
     async def _produce(self, settlement: Settlement, trace: bytes | None) -> None:
         for outgoing in settlement.outgoing:
-            await self._sink.send(traced(outgoing, trace))
+            with self._tracing.sending(outgoing, trace) as record:
+                await self._sink.send(record)
         if settlement.event is not None:
             self._emit(settlement.event)
