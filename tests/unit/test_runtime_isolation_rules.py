@@ -1,7 +1,7 @@
 """What is held against a partition's records, step by step (C10), and the limit on our own faults (C11)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
@@ -15,8 +15,8 @@ from tidegate.consume.offsets import Commit, OffsetBook, TopicPartition
 from tidegate.consume.service import Work
 from tidegate.errors import FatalProduceError, IllegalTransitionError
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing, Reason
-from tidegate.records import HEADER_DEAD, DeadMeta, decoder, job_headers
-from tidegate.testing.fake_broker import FakeBroker
+from tidegate.records import HEADER_DEAD, DeadMeta, Inbound, decoder, job_headers
+from tidegate.testing.fake_broker import FakeBroker, FakeSource
 from tidegate.topics import Topic
 
 POLICY = IsolationPolicy(crashes=3, crashes_alone=2)
@@ -221,6 +221,34 @@ async def test_a_process_that_ends_for_a_reason_of_its_own_accuses_no_record(bro
     async with harness.killed():
         await until(lambda: bool(harness.service.seen))
     assert broker.commits["fetcher"][URLS].metadata == pack(0, [], MAX_METADATA_BYTES, "b0.0.0")
+
+
+async def test_an_idle_partition_that_saw_a_crash_makes_no_polls_of_others_small(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays suspected until a commit gets further, which may be never; and what comes there is read."""
+    asked: list[tuple[set[TopicPartition], int]] = []
+
+    async def poll(
+        source: FakeSource, partitions: Iterable[TopicPartition], *, max_records: int, timeout_s: float
+    ) -> list[Inbound]:
+        wanted = list(partitions)
+        asked.append((set(wanted), max_records))
+        return await read(source, wanted, max_records=max_records, timeout_s=timeout_s)
+
+    read = FakeSource.poll
+    monkeypatch.setattr(FakeSource, "poll", poll)
+    put(broker, *map(str, range(100)))
+    idle = TopicPartition("urls", 1)
+    harness = Harness(broker, ScriptedService())
+    note = Suspicion(begun=True).note()
+    broker.commits["fetcher"][idle] = Commit(0, pack(0, [], MAX_METADATA_BYTES, note))
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 100)
+        put(broker, "late", partition=1)
+        await until(lambda: len(harness.service.seen) == 101)
+    assert NARROW in {most for wanted, most in asked if idle in wanted}
+    assert all(most > NARROW for wanted, most in asked if URLS in wanted)
 
 
 async def test_a_record_in_hand_alone_is_told_so(broker: FakeBroker) -> None:

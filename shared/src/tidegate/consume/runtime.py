@@ -89,6 +89,7 @@ class Runtime(Generic[P]):
         self._room = parts.room
         self._phase: Phase = "starting"
         self._tick = clock.monotonic()
+        self._narrow_next = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set, then drain: finish what is in hand, commit, leave the group.
@@ -153,14 +154,15 @@ class Runtime(Generic[P]):
         while True:
             self._tick = self._clock.monotonic()
             self._room.clear()
-            wanted, full, most = self._wanted()
+            wanted, full, narrow = self._wanted()
             try:
                 if not wanted:
                     self._source.check()
                     await self._wait_for_room()
                 else:
                     # Blocking on the empty partitions would keep the full ones waiting once they drain.
-                    timeout_s = 0.0 if full or apart else _POLL_S
+                    timeout_s = 0.0 if full or apart or narrow else _POLL_S
+                    most = NARROW if narrow else _POLL_RECORDS
                     if apart:
                         # One that cannot be read must not keep the others from being read.
                         wanted, apart = [wanted[apart % len(wanted)]], apart - 1
@@ -179,9 +181,15 @@ class Runtime(Generic[P]):
             self._buffers.wake(self._broker_clock.now_ms())
             self._workers.dispatch()
 
-    def _wanted(self) -> tuple[list[TopicPartition], bool, int]:
-        """Return the partitions to ask, whether others are full, and how many records to ask for at most."""
-        wanted, full, most = [], False, _POLL_RECORDS
+    def _wanted(self) -> tuple[list[TopicPartition], bool, bool]:
+        """Return the partitions to ask, whether others are full, and whether few records are to be asked for.
+
+        Those that need care after a crash are asked every other time, by themselves: one of them that is idle
+        would otherwise make all polls small for as long as it is.
+        """
+        wanted: list[TopicPartition] = []
+        narrow: list[TopicPartition] = []
+        full = False
         for partition in self._book.partitions:
             if partition.partition not in self._ready or partition in self._stopped:
                 continue
@@ -189,10 +197,9 @@ class Runtime(Generic[P]):
                 # One that is full of what is not due, or held, nobody waits for.
                 full = full or (partition.topic not in _PATIENT and partition not in self._parts.holds.held)
             elif self._book.takes(partition, _POLL_RECORDS):
-                wanted.append(partition)
-                if self._book.suspicion(partition).is_narrow:
-                    most = NARROW
-        return wanted, full, most
+                (narrow if self._book.suspicion(partition).is_narrow else wanted).append(partition)
+        self._narrow_next = bool(narrow) and not self._narrow_next
+        return (narrow, full, True) if self._narrow_next else (wanted, full, False)
 
     async def _wait_for_room(self) -> None:
         try:
