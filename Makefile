@@ -166,6 +166,21 @@ money: $(STAMP) ## Prove to the cent what is spent while everything that spends 
 	PYTHONPATH=tests $(BIN)/python tests/chaos/money.py $(if $(SEED),--seed $(SEED)) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(if $(AFFORDABLE),--affordable $(AFFORDABLE)) $(if $(KILLS),--kills $(KILLS))
 
+# Both tools live outside the environment: neither is a dependency. `make audit` asks a public service.
+AUDIT := pip-audit==2.10.1
+SBOM := cyclonedx-bom==7.5.0
+.PHONY: audit
+audit: | $(filter $(BOOT)/bin/uv,$(UV)) ## Look every locked dependency up among the known vulnerabilities
+	$(UV) tool run --quiet $(AUDIT) --disable-pip --require-hashes $(IMAGES:%=-r requirements/%.txt)
+
+.PHONY: sbom
+sbom: | $(filter $(BOOT)/bin/uv,$(UV)) ## Write what each image holds, as CycloneDX, to .cache/sbom
+	mkdir -p .cache/sbom
+	for name in $(IMAGES); do \
+	  $(UV) tool run --quiet --from $(SBOM) cyclonedx-py requirements requirements/$$name.txt \
+	    --output-reproducible --of JSON -o .cache/sbom/$$name.json; \
+	done
+
 .PHONY: demo
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
 	$(BIN)/tidegate demo

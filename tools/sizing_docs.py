@@ -57,7 +57,7 @@ _TAIL = """\
 - `fetcher pods` and its like: `services.*.replicas`, or `minReplicas` and twice that as `maxReplicas`
   ([scaling.md](scaling.md)). Every process uses one core; more cores for a pod change nothing, but for the
   storer's parser processes.
-- `RUNTIME__WINDOW` by `services.fetcher.extraEnv`, and `autoscaling.workPerReplica` at 80 % of it.
+- `RUNTIME__WINDOW` by `services.fetcher.extraEnv`, and `services.*.autoscaling.workPerReplica` at 80 % of it.
   `CONCURRENCY` by `services.solver.settings`, `RUNTIME__WINDOW` of the solver at twice that,
   `workPerReplica` at 80 % of it, and the gate's marks ([configuration.md](configuration.md),
   `GATE_REQUESTS_…`) in proportion.

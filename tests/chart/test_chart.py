@@ -117,6 +117,28 @@ def test_no_value_holds_a_secret() -> None:
                     assert "value" not in variable
 
 
+def test_every_service_may_have_a_kafka_user_of_its_own() -> None:
+    """The secret is mounted, its user is named, and those without one have the common one."""
+    own = {f"services__{name}__kafkaSecret": f"kafka-{name}" for name in ("fetcher", "solver")}
+    others = {"hooks__kafkaSecret": "kafka-deployer", "autoscaling__kafkaSecret": "kafka-keda"}
+    manifests = render(changed(STRIMZI, **own, **others))
+    found = {}
+    for name, spec in pod_specs(manifests).items():
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "kafka-secret"]
+        (user,) = [each for each in spec["containers"][0]["env"] if each["name"] == "TIDEGATE_KAFKA__USER"]
+        found[name.removeprefix("demo-")] = volume["secret"]["secretName"]
+        assert user["valueFrom"]["secretKeyRef"]["name"] == volume["secret"]["secretName"]
+    assert found == {
+        "fetcher": "kafka-fetcher",
+        "solver": "kafka-solver",
+        "storer": "kafka-credentials",
+        "topics": "kafka-deployer",
+        "migrate": "kafka-deployer",
+    }
+    (trigger,) = of_kind(manifests, "TriggerAuthentication").values()
+    assert {each["name"] for each in trigger["spec"]["secretTargetRef"]} == {"kafka-keda"}
+
+
 def test_an_autoscaled_service_has_no_count_of_its_own() -> None:
     """An upgrade would set it back."""
     deployments = of_kind(render(values_of(EVERYTHING)), "Deployment")
@@ -130,12 +152,12 @@ def test_an_autoscaled_service_has_no_count_of_its_own() -> None:
 
 
 def test_the_grace_period_is_longer_than_the_drain() -> None:
-    """One value: the drain, ten seconds in the group's rebalance time-out, and the last commit."""
+    """One value: what the services add to it is held in tests/unit/test_chart_files.py."""
     for path in cases():
         drain = values_of(path).get("drainSeconds", 20)
         for deployment in of_kind(render(values_of(path)), "Deployment").values():
             spec = deployment["spec"]["template"]["spec"]
-            assert spec["terminationGracePeriodSeconds"] == drain + 25
+            assert spec["terminationGracePeriodSeconds"] == drain + 35
             (container, *_) = spec["containers"]
             assert {"name": "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S", "value": str(drain)} in container["env"]
 

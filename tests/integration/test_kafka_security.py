@@ -4,14 +4,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
 import pytest_asyncio
 import uvloop
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from support.cli import run
 from support.demo_processes import process
+from support.kafka_roles import as_role, make_roles, services
 from support.kafka_secured import PASSWORD, SESSION_MS, Certificates, SecuredKafka, environment, secured_kafka
 from tidegate.clock import BrokerClock, SystemClock
 from tidegate.consume import kafka_connection
@@ -20,10 +25,15 @@ from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.errors import BrokerError
 from tidegate.events import Event
 from tidegate.kafka_admin import apply_topics
+from tidegate.kafka_security import connection_options
 from tidegate.outcome import Outgoing
-from tidegate.settings import KafkaSettings, Settings
+from tidegate.settings import ClickHouseSettings, KafkaSettings, Settings
+from tidegate.sites import site_of
 from tidegate.topics import Topic
+from tidegate_cli.lag import read_lag
 from tidegate_cli.stack.parts import simulator_settings
+from tidegate_storer.migrate import migrate
+from tidegate_storer.settings import StorerSettings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -131,6 +141,101 @@ async def test_a_crawl_over_scram_and_tls_loses_nothing(secured: SecuredKafka, t
     assert done.report["solved"] >= 3
     assert status.code == 0, status.err
     assert PASSWORD not in logs_below(tmp_path) + done.out + done.err
+
+
+async def test_a_crawl_needs_no_more_than_the_printed_rights(secured: SecuredKafka, tmp_path: Path) -> None:
+    """Each service as a user of its own, with what `tidegate topics acls` prints for it and nothing else."""
+    prefix = "roles-"
+    await asyncio.to_thread(make_roles, secured, prefix)
+    with (
+        process("tidegate_cli.simulator") as simulator,
+        process("tidegate_cli.demo_site", "--simulator", simulator, "--pages", "20") as site,
+        process("tidegate_cli.clickhouse", "--data", str(tmp_path / "tables")) as clickhouse,
+    ):
+        with urlopen(f"{site}/urls.txt", timeout=10) as answer:  # noqa: ASYNC210 -- nothing else runs here
+            urls = answer.read()
+        tables = ClickHouseSettings(url=clickhouse)
+        ours = {
+            **simulator_settings(simulator),
+            "TIDEGATE_CLICKHOUSE__URL": clickhouse,
+            "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+            "TIDEGATE_FETCHER__SOLVE_HOSTS": site.removeprefix("http://"),
+            "TIDEGATE_STORER__BATCH_AGE_S": "0.5",
+        }
+        clock = SystemClock()
+        await apply_topics(Settings(kafka=as_role(secured, "deployer", tmp_path, prefix)), clock=clock)
+        await migrate(tables, StorerSettings(), clock)
+        with services(secured, tmp_path, prefix, ours) as running:
+            producer = sink(as_role(secured, "producer", tmp_path, prefix))
+            await producer.start(2)
+            for url in urls.split():
+                await producer.send(Outgoing(topic=Topic.URLS, site=site_of(url.decode()), value=url))
+            await producer.stop()
+            stored, ends = 0, clock.monotonic() + 180
+            while stored < len(urls.split()) and clock.monotonic() < ends:
+                assert all(each.poll() is None for each in running.values()), logs_below(tmp_path)
+                await clock.sleep(0.5)
+                stored = pages_in(clickhouse)
+            lags, _ = await read_lag(as_role(secured, "autoscaler", tmp_path, prefix))
+        assert pages_in(clickhouse, "solves") >= 3
+    assert stored == len(urls.split()), logs_below(tmp_path)
+    assert lags
+    assert "AuthorizationFailed" not in logs_below(tmp_path)
+
+
+async def test_a_role_is_refused_what_is_not_its_own(secured: SecuredKafka, tmp_path: Path) -> None:
+    """Neither another one's topics to read or write, nor its group to join."""
+    prefix = "others-"
+    await asyncio.to_thread(make_roles, secured, prefix)
+    await apply_topics(Settings(kafka=as_role(secured, "deployer", tmp_path, prefix)), clock=SystemClock())
+    for role, topic in (
+        ("storer", Topic.URLS),
+        ("solver", Topic.PAGES),
+        ("producer", Topic.DEAD_LETTER),
+        ("monitor", Topic.BUDGET),
+    ):
+        producer = sink(as_role(secured, role, tmp_path, prefix))
+        await producer.start(2)
+        with pytest.raises(BrokerError):
+            await producer.send(Outgoing(topic=topic, site="a.example", value=b"x"))
+        await producer.stop()
+    operator = sink(as_role(secured, "operator", tmp_path, prefix))
+    await operator.start(2)
+    for topic in (Topic.URLS, Topic.BUDGET, Topic.PAGES):
+        await operator.send(Outgoing(topic=topic, site="", key=b"", partition=0, value=b"x"))
+    await operator.stop()
+    for role, topic in (("solver", Topic.URLS), ("storer", Topic.BUDGET), ("autoscaler", Topic.PAGES)):
+        with pytest.raises((BrokerError, TopicAuthorizationFailedError)):
+            await anything(KafkaReader(as_role(secured, role, tmp_path, prefix)), topic)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await committed(as_role(secured, "producer", tmp_path, prefix), "fetcher")
+
+
+def pages_in(clickhouse: str, view: str = "pages") -> int:
+    """Return how many rows a view has."""
+    query = urlencode({"query": f"SELECT count() FROM tidegate.{view}"})
+    with urlopen(f"{clickhouse}/?{query}", timeout=30) as answer:
+        return int(answer.read())
+
+
+async def anything(reader: KafkaReader, topic: Topic) -> None:
+    """Read what is there of a topic's first partition."""
+    async with asyncio.timeout(30):
+        async for _ in reader.read(topic, 0):
+            pass
+
+
+async def committed(settings: KafkaSettings, group: str) -> None:
+    """Ask where a group is."""
+    topic = KafkaPartition(settings.prefix + Topic.URLS, 0)
+    consumer = AIOKafkaConsumer(**connection_options(settings), group_id=settings.prefix + group)
+    try:
+        async with asyncio.timeout(30):
+            await consumer.start()
+            consumer.assign([topic])
+            await consumer.committed(topic)
+    finally:
+        await consumer.stop()
 
 
 async def test_a_changed_password_is_used_without_a_restart(secured: SecuredKafka) -> None:

@@ -29,6 +29,7 @@ from tidegate.settings import ClickHouseSettings
 from tidegate_storer import events
 from tidegate_storer.batch import Limits
 from tidegate_storer.clickhouse import ClickHouse, connected
+from tidegate_storer.grants import example_users, grants, tables, views
 from tidegate_storer.handler import StorerService
 from tidegate_storer.migrate import migrate
 from tidegate_storer.parser_pool import ParserPool
@@ -380,3 +381,18 @@ class TestOutage:
             assert await asyncio.wait_for(waiting, 20) == [Done()]
         assert await value(clickhouse, "SELECT count() FROM pages") == 1
         assert {event.code for event in said if isinstance(event, events.InsertHeld)} == {60}
+
+
+@pytest.mark.parametrize("cluster", [None, "main"])
+async def test_the_rights_of_users_are_statements_that_the_server_reads(
+    clickhouse: ClickHouse, cluster: str | None
+) -> None:
+    """The embedded engine has no users, but reads what would make them; tables and views are all there."""
+    for statement in (*grants("tidegate", cluster=cluster), *example_users(cluster=cluster)):
+        await clickhouse.query(f"EXPLAIN AST {statement}")
+    found = await clickhouse.query(
+        "SELECT name, engine = 'View' FROM system.tables WHERE database = currentDatabase()"
+    )
+    assert {name for name, is_view in found if is_view} == set(views())
+    assert {name for name, is_view in found if not is_view} == set(tables())
+    assert {table.name for table in WRITE_ORDER} <= set(tables())

@@ -21,6 +21,7 @@ from tidegate_cli.stack.ports import HOST, PortPool
 USER = "tidegate"
 PASSWORD = "first-secret"
 SESSION_MS = 8000
+_SCRAM = ("scram", "roles")
 
 
 class Certificates:
@@ -67,7 +68,7 @@ class SecuredKafka(LocalKafka):
     def __init__(self, folder: Path) -> None:
         pool = PortPool()
         super().__init__(folder / "node", emit=ignore, ports=pool)
-        self._scram_port, self._tls_port = pool.take(), pool.take()
+        self._scram_port, self._tls_port, self._roles_port = pool.take(), pool.take(), pool.take()
         self.certificates = Certificates(folder / "certificates")
         certificate, key = self.certificates.issue("broker")
         self._identity = folder / "certificates" / "broker.pem"
@@ -77,22 +78,28 @@ class SecuredKafka(LocalKafka):
 
     def _properties(self, address: NodeAddress, data: Path) -> dict[str, str]:
         plain = super()._properties(address, data)
-        more = f"SCRAM://{HOST}:{self._scram_port},MUTUAL://{HOST}:{self._tls_port}"
+        ports = {"SCRAM": self._scram_port, "MUTUAL": self._tls_port, "ROLES": self._roles_port}
+        more = ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items())
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return {
             **plain,
             "listeners": f"{plain['listeners']},{more}",
             "advertised.listeners": f"{plain['advertised.listeners']},{more}",
             "listener.security.protocol.map": (
-                f"{plain['listener.security.protocol.map']},SCRAM:SASL_SSL,MUTUAL:SSL"
+                f"{plain['listener.security.protocol.map']},SCRAM:SASL_SSL,MUTUAL:SSL,ROLES:SASL_SSL"
             ),
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            "listener.name.scram.scram-sha-512.sasl.jaas.config": (
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-            ),
+            **{
+                f"listener.name.{name}.sasl.enabled.mechanisms": "SCRAM-SHA-512"
+                for name in ("scram", "roles")
+            },
+            **{f"listener.name.{name}.scram-sha-512.sasl.jaas.config": module for name in _SCRAM},
             # The broker closes sessions of this age: whoever comes back proves its password anew.
             "listener.name.scram.scram-sha-512.connections.max.reauth.ms": str(SESSION_MS),
             "listener.name.mutual.ssl.client.auth": "required",
+            # Who was not given a right has none; the nodes and the user of the other tests may do anything.
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:CN=client",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._identity),
             "ssl.truststore.type": "PEM",
@@ -110,6 +117,11 @@ class SecuredKafka(LocalKafka):
             "ca_file": self.certificates.authority,
         }
         return KafkaSettings.model_validate({**settings, **changes})
+
+    def as_user(self, user: str, password_file: Path, prefix: str = "", **changes: object) -> KafkaSettings:
+        """Return settings for one of the users with rights of their own; their sessions are not closed."""
+        bootstrap = f"{HOST}:{self._roles_port}"
+        return self.scram(prefix, bootstrap=bootstrap, user=user, password_file=password_file, **changes)
 
     def mutual_tls(self, prefix: str = "", **changes: object) -> KafkaSettings:
         """Return settings for mutual TLS."""

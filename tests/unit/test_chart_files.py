@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
 import yaml
+from tidegate.consume.deadlines import COMMIT_S, rebalance_timeout_s, revocation_s
+from tidegate.settings import KafkaSettings, RuntimeSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +35,18 @@ def test_chart_and_packages_have_one_version() -> None:
     chart = yaml.safe_load((ROOT / "helm/tidegate/Chart.yaml").read_text("utf-8"))
     library = (ROOT / "shared/pyproject.toml").read_text("utf-8")
     assert f'version = "{chart["appVersion"]}"' in library
+
+
+def test_the_grace_period_covers_what_a_stop_may_take() -> None:
+    """From one value, the drain: the pods' grace is longer than the group waits for a member that leaves."""
+    template = (ROOT / "helm/tidegate/templates/services.yaml").read_text("utf-8")
+    (added,) = re.findall(
+        r"terminationGracePeriodSeconds: \{\{ add \$\.Values\.drainSeconds (\d+) \}\}", template
+    )
+    values = yaml.safe_load((ROOT / "helm/tidegate/values.yaml").read_text("utf-8"))
+    longest_session_s = KafkaSettings.model_fields["session_timeout_s"].default * 10
+    for drain in (1, values["drainSeconds"], 600):
+        grace = drain + int(added)
+        assert grace > revocation_s(drain) + COMMIT_S
+        assert grace >= rebalance_timeout_s(drain, longest_session_s)
+    assert RuntimeSettings.model_fields["drain_deadline_s"].default == values["drainSeconds"]

@@ -22,6 +22,13 @@ app.kubernetes.io/component: {{ .service }}
 {{- printf "%s/%s%s%s" .root.Values.image.repository .service (ternary "@" ":" (hasPrefix "sha256:" $tag)) $tag -}}
 {{- end -}}
 
+{{/* The secret with a service's Kafka credentials: its own, or the one for all. */}}
+{{- define "tidegate.kafkaSecret" -}}
+{{- $own := "" -}}
+{{- if eq .service "cli" }}{{ $own = .root.Values.hooks.kafkaSecret }}{{ else }}{{ $own = (get .root.Values.services .service).kafkaSecret }}{{ end -}}
+{{- $own | default .root.Values.kafka.existingSecret -}}
+{{- end -}}
+
 {{/* Restricted pod security. */}}
 {{- define "tidegate.podSecurity" -}}
 runAsNonRoot: true
@@ -56,7 +63,7 @@ capabilities: {drop: [ALL]}
 {{- if hasPrefix "SASL" $values.kafka.securityProtocol }}
 - {name: TIDEGATE_KAFKA__SASL_MECHANISM, value: {{ $values.kafka.saslMechanism }}}
 - name: TIDEGATE_KAFKA__USER
-  valueFrom: {secretKeyRef: {name: {{ $values.kafka.existingSecret }}, key: {{ $keys.user }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "tidegate.kafkaSecret" . }}, key: {{ $keys.user }}}}
 - {name: TIDEGATE_KAFKA__PASSWORD_FILE, value: /run/secrets/kafka/password}
 {{- end }}
 {{- if hasSuffix "SSL" $values.kafka.securityProtocol }}
@@ -112,7 +119,7 @@ capabilities: {drop: [ALL]}
 {{- if ne $values.kafka.securityProtocol "PLAINTEXT" }}
 - name: kafka-secret
   secret:
-    secretName: {{ $values.kafka.existingSecret }}
+    secretName: {{ include "tidegate.kafkaSecret" . }}
     defaultMode: 0440
     items:
       {{- if hasPrefix "SASL" $values.kafka.securityProtocol }}

@@ -1,4 +1,7 @@
-"""Runs the storer: ``python -m tidegate_storer``; ``migrate`` prepares the database, ``health`` asks."""
+"""Runs the storer: ``python -m tidegate_storer``; ``migrate`` prepares the database, ``health`` asks.
+
+``grants`` prints the SQL that gives users the least rights.
+"""
 
 import sys
 
@@ -9,6 +12,15 @@ def run() -> int:
         from tidegate_storer.migrate import command  # noqa: PLC0415 -- see above
 
         return command()
+    if sys.argv[1:] == ["grants"]:
+        from tidegate.settings import load  # noqa: PLC0415 -- see above
+
+        from tidegate_storer.grants import script  # noqa: PLC0415 -- see above
+        from tidegate_storer.settings import Settings as Everything  # noqa: PLC0415 -- see above
+
+        server = load(Everything).clickhouse
+        sys.stdout.write(script(server.database, server.cluster or None) + "\n")
+        return 0
     from tidegate.process import main  # noqa: PLC0415 -- see above
 
     from tidegate_storer.app import PLAN, build  # noqa: PLC0415 -- see above

@@ -1,0 +1,84 @@
+"""Access rules: enough for what each service consumes, nothing for what it does not."""
+
+import importlib
+import json
+
+import pytest
+from support.kafka_roles import granted_by_commands
+from support.packaging import read
+from tidegate.topic_access import ROLES, Operation, Resource, Role, commands, rules, users
+from tidegate.topics import LANES, Topic
+from tidegate_cli.main import app
+from typer.testing import CliRunner
+
+BY_NAME = {role.name: role for role in ROLES}
+Granted = set[tuple[str, str, str, str]]
+
+
+@pytest.mark.parametrize("service", ["fetcher", "solver", "storer"])
+def test_a_service_may_read_what_it_consumes(service: str) -> None:
+    """Its plan's topics, all of them, in its own group."""
+    plan = importlib.import_module(f"tidegate_{service}.app").PLAN
+    role = BY_NAME[service]
+    assert {*plan.topics, *plan.reserved, *plan.held, *plan.delays} <= set(role.reads)
+    assert role.group == plan.group
+
+
+def test_nobody_reads_jobs_beside_those_who_work_on_them() -> None:
+    """Intake and delays hold secrets of producers: the fetcher and the operator only."""
+    readers = {role.name for role in ROLES if set(LANES.values()) & set(role.reads)}
+    assert readers == {"fetcher", "operator"}
+    assert {role.name for role in ROLES if Topic.DEAD_LETTER in role.reads} == {"storer", "operator"}
+    assert {role.name for role in ROLES if Topic.BUDGET in role.writes} == {"solver", "operator"}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_rules_name_declared_topics_and_groups_of_services(role: Role) -> None:
+    """Nothing is allowed by a wildcard, and one group is read by one role."""
+    groups = {each.group for each in ROLES if each.group}
+    for rule in rules(role, "team-"):
+        bare = rule.name.removeprefix("team-")
+        assert rule.name.startswith("team-")
+        assert bare in (set(Topic) if rule.resource is Resource.TOPIC else groups)
+        if rule.resource is Resource.GROUP and Operation.READ in rule.operations:
+            assert bare == role.group
+
+
+def test_only_those_who_deploy_create_and_alter() -> None:
+    """A service that makes topics would make wrong ones."""
+    for role in ROLES:
+        found = {operation for rule in rules(role) for operation in rule.operations}
+        assert (Operation.CREATE in found) is (role.name in {"deployer", "operator"})
+
+
+def test_both_forms_say_the_same() -> None:
+    """What kafka-acls is told and what Strimzi is told are one table."""
+    lines = commands(prefix="p-", bootstrap="b:9092", principal="User:tidegate-{role}")
+    documents: list[dict[str, object]] = users(prefix="p-", cluster="main")
+    by_strimzi: Granted = {
+        (f"User:{document['metadata']['name']}", acl["resource"]["type"], acl["resource"]["name"], operation)  # type: ignore[index]
+        for document in documents
+        for acl in document["spec"]["authorization"]["acls"]  # type: ignore[index]
+        for operation in acl["operations"]
+    }
+    assert set(granted_by_commands(lines)) == by_strimzi
+    assert ("User:tidegate-solver", "group", "p-fetcher", "Describe") in by_strimzi
+
+
+def test_the_command_prints_both_forms() -> None:
+    """Commands for a shell, and documents that kubectl takes."""
+    told = ["topics", "acls", "--bootstrap", "b:9092", "--prefix", "p-"]
+    printed = CliRunner().invoke(app, told).output.splitlines()
+    assert set(granted_by_commands(printed)) == set(
+        granted_by_commands(commands(prefix="p-", bootstrap="b:9092", principal="User:tidegate-{role}"))
+    )
+    found = CliRunner().invoke(app, [*told, "--strimzi", "main"]).output
+    documents = [json.loads(each) for each in found.split("---\n") if each.strip()]
+    assert documents == users(prefix="p-", cluster="main")
+
+
+def test_every_role_is_in_the_document() -> None:
+    """With what it may read and write."""
+    section = read("docs/security.md").split("## Who may do what on Kafka")[1].split("\n## ")[0]
+    for role in ROLES:
+        assert f"| `{role.name}` |" in section
