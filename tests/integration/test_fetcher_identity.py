@@ -1,5 +1,7 @@
 """Who passed a challenge is who asks next: over HTTP, in one fetcher, and in the one after it."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from tidegate.captcha_records import CaptchaRequest, SolutionStatus
 from tidegate.clock import SystemClock
 from tidegate.events import Event
 from tidegate.outcome import Defer, ErrorClass, Outcome, Retry
+from tidegate.proxies import proxy_of
 from tidegate.testing.fake_broker import FakeBroker
 from tidegate.topics import Topic
 from tidegate_fetcher.events import SessionPassed, SessionRetired, SessionsRestored
@@ -162,3 +165,37 @@ async def test_a_session_that_is_blocked_thrice_is_given_up() -> None:
             assert isinstance(outcome, Retry)
             assert outcome.error_class is ErrorClass.BLOCKED
         request_of(await run(service, f"{base}/page?x=2"))
+
+
+async def test_a_session_keeps_to_the_proxy_that_it_passed_through(tmp_path: Path) -> None:
+    """However many others are cooler. A proxy that is gone takes its session along; another begins."""
+    gate, ways = Gate(clearance=True), Counter[str]()
+    listed = tmp_path / "proxies"
+
+    async def one(request: web.Request) -> web.StreamResponse:
+        ways["one"] += 1
+        return await gate.handle(request)
+
+    async def two(request: web.Request) -> web.StreamResponse:
+        ways["two"] += 1
+        return web.Response(status=407) if gone else await gate.handle(request)
+
+    gone = False
+    async with site(one) as first, site(two) as second:
+        listed.write_text(f"{second}\n")
+        async with fetcher(solve_hosts=("*",), proxies_file=listed) as service:
+            request = request_of(await run(service, "http://pages.example/page?x=1"))
+            service._proxies.pool.load([proxy_of(second), proxy_of(first)])
+            page_of(await solved(service, request))
+            for number in range(4):
+                page = page_of(await run(service, f"http://pages.example/page?x={number}"))
+                assert page.meta.proxy_id == request.identity.proxy_id
+            assert ways == {"two": 6}
+            gone = True
+            for _ in range(2):
+                assert isinstance(await run(service, "http://pages.example/page?x=2"), Retry)
+            assert ways == {"two": 8}
+            # Somebody new now, through whichever proxy; the first one's answer is a challenge again.
+            new = [await run(service, job("http://pages.example/page?x=2", id=f"{n}")) for n in range(4)]
+    assert ways["one"] >= 1
+    assert sum(len(sent(outcome, Topic.CAPTCHA_REQUESTS)) for outcome in new) == 1
