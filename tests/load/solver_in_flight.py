@@ -1,8 +1,9 @@
 """Keeps 2,000 tasks in flight in one solver for minutes; the last line is JSON. Exits 1 beyond the bounds.
 
-``PYTHONPATH=tests python tests/load/solver_in_flight.py --minutes 10``: one solver on one core, a simulated
-solving service that takes a minute for a task, polled every 5 s as vendors ask for, Apache Kafka. Judged are
-the CPU (one core), the memory (300 MiB), and that neither grows after the warm-up (1 MiB a minute).
+``PYTHONPATH=tests python tests/load/solver_in_flight.py --minutes 10``: one solver, a simulated solving
+service that takes a minute for a task, polled every 5 s as vendors ask for, Apache Kafka. Judged are the
+CPU (one core), the memory (300 MiB), and that neither grows after the warm-up (1 MiB and 2 % of a core a
+minute). It takes more than one core in all: a solver without its share of the machine buys late.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import linear_regression, mean
 from urllib.request import Request, urlopen
@@ -31,8 +33,10 @@ from tidegate_cli.stack.stack import Stack, running_stack
 PARTITIONS = 12
 LATENCY_S = 60.0
 SAMPLE_S = 2.0
-WARM_UP_S = 90.0
-MOST_MIB, MOST_MIB_A_MINUTE = 300.0, 1.0
+WARM_UP_S = 150.0
+MOST_MIB, MOST_MIB_A_MINUTE, MOST_CORE_A_MINUTE = 300.0, 1.0, 0.02
+# So many more have a place: some tasks are solved already and not yet asked after.
+_ROOM = 1.1
 
 
 def behave(url: str, behaviour: dict[str, object]) -> None:
@@ -45,12 +49,15 @@ def behave(url: str, behaviour: dict[str, object]) -> None:
 @asynccontextmanager
 async def stack_of(folder: Path, bootstrap: str, tasks: int) -> AsyncIterator[Stack]:
     """Run one solver and the simulated service on a broker."""
+    places = str(int(tasks * _ROOM))
     env = {
         "TIDEGATE_RUNTIME__WINDOW": str(2 * tasks),
-        "TIDEGATE_SOLVER__CONCURRENCY": str(tasks),
-        "TIDEGATE_SOLVER__LEAST_CONCURRENCY": str(tasks),
+        "TIDEGATE_SOLVER__CONCURRENCY": places,
+        "TIDEGATE_SOLVER__LEAST_CONCURRENCY": places,
         "TIDEGATE_SOLVER__CREATE_RATE": "1000",
         "TIDEGATE_SOLVER__CREATE_BURST": "1000",
+        # A busy machine is no reason to mistrust the group.
+        "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "45",
         "TIDEGATE_SOLVER__TIME_LIMIT_S": "300",
         "TIDEGATE_SOLVER__POLL_FIRST_DELAY_S": "5",
         "TIDEGATE_SOLVER__POLL_INTERVAL_S": "5",
@@ -71,15 +78,17 @@ async def stack_of(folder: Path, bootstrap: str, tasks: int) -> AsyncIterator[St
 
 
 async def feed(bootstrap: str, prefix: str, tasks: int, until_s: float) -> None:
-    """Produce so many requests at once, and as many again each ``LATENCY_S``, until then."""
+    """Produce so many requests each ``LATENCY_S``, evenly, and a few more than have a place; until then."""
     clock, number = SystemClock(), 0
     began = clock.monotonic()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20)
     await producer.start()
     try:
         while (now := clock.monotonic()) < until_s:
-            # A little more than leaves: the rest waits for a place, so that all places are taken.
-            wanted = int(tasks * (1.1 + (now - began) / LATENCY_S))
+            # A little more than leaves: the rest waits for a place, so that all places are taken. Evenly from
+            # the start, because tasks that begin together end together.
+            passed = (now - began) / LATENCY_S
+            wanted = int(tasks * (_ROOM * passed + min(0.3, passed / 5)))
             for _ in range(wanted - number):
                 number += 1
                 request = a_request(f"job-{number}", lifetime_s=900.0)
@@ -116,7 +125,6 @@ async def watch(stack: Stack, until_s: float) -> list[tuple[float, float, float,
     """Return (second, CPU seconds, MiB, tasks in flight) every two seconds."""
     clock, url = SystemClock(), stack.simulator_url
     process = psutil.Process(stack.process("solver").pid)
-    process.cpu_affinity([0])
     rows = []
     while (now := clock.monotonic()) < until_s:
         stats = await asyncio.to_thread(get_json, f"{url}/control/stats")
@@ -145,6 +153,8 @@ async def run(tasks: int, minutes: float, folder: Path) -> dict[str, float | boo
     steady = [row for row in rows if row[0] >= rows[0][0] + WARM_UP_S]
     seconds = [row[0] for row in steady]
     slope, _ = linear_regression(seconds, [row[2] for row in steady])
+    shares = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(steady)]
+    core_slope, _ = linear_regression(seconds[1:], shares)
     figures: dict[str, float | bool] = {
         "minutes": round((seconds[-1] - seconds[0]) / 60, 1),
         "tasks_in_flight_mean": round(mean(row[3] for row in steady)),
@@ -153,12 +163,14 @@ async def run(tasks: int, minutes: float, folder: Path) -> dict[str, float | boo
         "share_of_a_core": round((steady[-1][1] - steady[0][1]) / (seconds[-1] - seconds[0]), 3),
         "most_mib": round(max(row[2] for row in rows), 1),
         "mib_a_minute": round(slope * 60, 2),
+        "core_a_minute": round(core_slope * 60, 4),
     }
     good = (
-        figures["tasks_in_flight_mean"] >= 0.98 * tasks
+        figures["tasks_in_flight_mean"] >= tasks
         and figures["share_of_a_core"] <= 1.0
         and figures["most_mib"] <= MOST_MIB
         and figures["mib_a_minute"] <= MOST_MIB_A_MINUTE
+        and figures["core_a_minute"] <= MOST_CORE_A_MINUTE
     )
     return {**figures, "good": good}
 
