@@ -13,8 +13,8 @@ MUTATION := .cache/mutation
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo $(BOOT)/bin/uv)
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || echo python3)
-MEMBERS := shared services/fetcher services/solver services/storer cli
-IMAGES := fetcher solver storer cli
+MEMBERS := shared services/fetcher services/solver services/storer services/monitor cli
+IMAGES := fetcher solver storer monitor cli
 export VIRTUAL_ENV := $(abspath $(VENV))
 
 .PHONY: help
@@ -99,6 +99,7 @@ docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, t
 	$(BIN)/python tools/configuration_docs.py
 	$(BIN)/python tools/telemetry_docs.py
 	$(BIN)/python tools/solving_docs.py
+	$(BIN)/python tools/monitor_docs.py
 	$(BIN)/python tools/chart_schema.py
 	PYTHONPATH=tests $(BIN)/python tools/scaling_docs.py
 	$(BIN)/python tools/sizing_docs.py

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from tidegate.settings import PREFIX, Settings
 
-SERVICES = ("fetcher", "solver", "storer")
+SERVICES = ("fetcher", "solver", "storer", "monitor")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 _LIMITS: tuple[tuple[type, str, str], ...] = (

@@ -13,7 +13,7 @@ from tidegate.events import Event, name_of
 from tidegate.telemetry.metric import LABELS, Metric, prometheus_name
 from tidegate.telemetry.runtime_metrics import RUNTIME_METRICS
 
-SERVICES = ("fetcher", "solver", "storer")
+SERVICES = ("fetcher", "solver", "storer", "monitor")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "telemetry.md"
 # Modules of the library whose events every service may emit.
 LIBRARY = ("tidegate.consume.runtime_events", "tidegate.process")

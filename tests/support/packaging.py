@@ -15,10 +15,11 @@ IMAGES = {
     "fetcher": ("services/fetcher", "tidegate_fetcher"),
     "solver": ("services/solver", "tidegate_solver"),
     "storer": ("services/storer", "tidegate_storer"),
+    "monitor": ("services/monitor", "tidegate_monitor"),
     "cli": ("cli", "tidegate_cli"),
 }
-SERVICES = ("fetcher", "solver", "storer")
-MEMBERS = ("shared", "services/fetcher", "services/solver", "services/storer", "cli")
+SERVICES = ("fetcher", "solver", "storer", "monitor")
+MEMBERS = ("shared", "services/fetcher", "services/solver", "services/storer", "services/monitor", "cli")
 
 
 def read(path: str) -> str:

@@ -108,9 +108,10 @@ def test_networks_and_volumes_are_declared_and_used() -> None:
     """A name that is declared and not used is a left-over; one that is used and not declared, an error."""
     document = composition()
     networks = {network for service in services().values() for network in service["networks"]}
-    volumes = {
+    mounts = {
         volume.split(":")[0] for service in services().values() for volume in service.get("volumes", [])
     }
+    volumes = {mount for mount in mounts if not mount.startswith("./")}
     assert networks == set(document["networks"])
     assert volumes == set(document["volumes"])
 
@@ -126,7 +127,7 @@ def test_the_data_network_has_no_way_out() -> None:
     """Only those who must reach the internet do."""
     assert composition()["networks"]["data"]["internal"] is True
     outside = {name for name, service in services().items() if "web" in service["networks"]}
-    assert outside == {"fetcher", "solver", "simulator", "demo-site"}
+    assert outside == {"fetcher", "solver", "monitor", "simulator", "demo-site"}
 
 
 @pytest.mark.parametrize("name", built())
@@ -146,7 +147,7 @@ def test_our_containers_are_confined(name: str) -> None:
 def test_other_images_are_pinned_and_bounded(name: str) -> None:
     """A version, never latest, and limits all the same."""
     service = services()[name]
-    assert re.search(r":\d+\.\d+", service["image"])
+    assert re.search(r":v?\d+\.\d+", service["image"])
     assert service["mem_limit"]
     assert service["cap_drop"] == ["ALL"]
 

@@ -98,7 +98,7 @@ def test_a_service_is_asked_for_its_health(service: str) -> None:
     check = final.one("HEALTHCHECK")
     assert check.rest == 'CMD ["python", "-m", "tidegate.probe"]'
     port = load(settings_of(service), ours(final.environment())).health.port
-    assert final.one("EXPOSE").rest == str(port)
+    assert final.one("EXPOSE").words()[0] == str(port)
 
 
 def test_every_variable_is_a_setting(name: str) -> None:

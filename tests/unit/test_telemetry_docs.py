@@ -34,6 +34,7 @@ ONLY_LINES = {
         "UnreadWallOpened",
     },
     "storer": {"StorerReady"},
+    "monitor": {"MonitorCaughtUp", "PageServed"},
 }
 
 
@@ -52,7 +53,7 @@ def test_the_page_is_what_the_declarations_say() -> None:
     assert (ROOT / "docs/telemetry.md").read_text("utf-8") == telemetry_docs().render()
 
 
-@pytest.mark.parametrize("service", ["fetcher", "solver", "storer"])
+@pytest.mark.parametrize("service", ["fetcher", "solver", "storer", "monitor"])
 def test_every_event_moves_a_metric_or_is_only_a_line(service: str) -> None:
     """Whoever adds an event decides which of the two it is."""
     tool = telemetry_docs()

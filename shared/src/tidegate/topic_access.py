@@ -58,7 +58,15 @@ ROLES: tuple[Role, ...] = (
         name="fetcher",
         what="the fetcher",
         group="fetcher",
-        reads=(*_LANES, *_HELD, *_DELAYS, Topic.CAPTCHA_SOLUTIONS, Topic.SESSIONS, Topic.RUNS),
+        reads=(
+            *_LANES,
+            *_HELD,
+            *_DELAYS,
+            Topic.CAPTCHA_SOLUTIONS,
+            Topic.SESSIONS,
+            Topic.RUNS,
+            Topic.SITE_HEALTH,
+        ),
         writes=(
             *_LANES,
             *_HELD,
@@ -107,8 +115,8 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="monitor",
         what="the monitor",
-        reads=(Topic.STATS,),
-        writes=(Topic.SITE_HEALTH, Topic.ALERTS),
+        reads=(Topic.STATS, Topic.ALERTS),
+        writes=(Topic.SITE_HEALTH, Topic.ALERTS, Topic.STATS),
         watches=("fetcher", "solver", "storer"),
     ),
     Role(name="deployer", what="`tidegate topics apply`, the chart's hook", applies=True),

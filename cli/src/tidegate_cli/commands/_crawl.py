@@ -117,14 +117,14 @@ def choose_services(
     Raises ConfigurationError where it is, and no account at a solving service is known.
     """
     if not solve and not environment.get(f"{PREFIX}FETCHER__SOLVE_HOSTS"):
-        return (("fetcher", 1), ("storer", 1))
+        return (("fetcher", 1), ("storer", 1), ("monitor", 1))
     keys = (f"{PREFIX}SOLVER__API_KEY", f"{PREFIX}SOLVER__API_KEY_FILE")
     if not simulated and not any(environment.get(key) for key in keys):
         raise ConfigurationError(
             f"Solving needs an account at a solving service: set {keys[0]} (and {PREFIX}SOLVER__PROVIDER). "
             "To try it without one, run `tidegate simulator`, which says what to set."
         )
-    return (("fetcher", 1), ("solver", 1), ("storer", 1))
+    return (("fetcher", 1), ("solver", 1), ("storer", 1), ("monitor", 1))
 
 
 def choose_broker(chosen: str | None, bootstrap: str | None) -> str:

@@ -59,6 +59,7 @@ async def up_main(
 
 def _say_where(display: Display, stack: Stack, data: Path) -> None:
     lines = [
+        ("live page", stack.monitor_url),
         ("Kafka", stack.bootstrap),
         ("ClickHouse", stack.clickhouse_url),
         ("solving service", stack.simulator_url),

@@ -89,9 +89,10 @@ class Display:
                 self._status = f"Starting {name}"
             case ProcessReady() | StepDone():
                 pass
-            case StackReady(seconds=seconds):
+            case StackReady(seconds=seconds, monitor_url=url):
                 self._status = ""
-                self.say(f"[green]✓[/] Everything is up, after {seconds:.1f} s")
+                page = "" if url is None else f"; watch it at {url}"
+                self.say(f"[green]✓[/] Everything is up, after {seconds:.1f} s{page}")
             case FetchingKafka(version=version):
                 self.say(f"Fetching Apache Kafka {escape(version)} with Maven; this happens once.")
             case ProcessDied(name=name, exit_code=code):

@@ -65,9 +65,10 @@ class TopicDiffers(Event, frozen=True, kw_only=True):
 
 
 class StackReady(Event, frozen=True, kw_only=True):
-    """Everything that was asked for is up, ``seconds`` after the start."""
+    """Everything that was asked for is up, ``seconds`` after the start; ``monitor_url`` is the live page."""
 
     seconds: float
+    monitor_url: str | None = None
 
 
 class FetchingKafka(Event, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = ""
     simulator_url: str | None = None
     demo_url: str | None = None
+    monitor_url: str | None = None
     pid: int = 0
 
 

@@ -50,6 +50,7 @@ class Stack:
         clickhouse_url: Address of ClickHouse's HTTP interface, embedded or given.
         simulator_url: Address of the simulated solving service; None when it was not asked for.
         demo_url: Address of the demo site; None when it was not asked for.
+        monitor_url: Address of the live page; None when no monitor was asked for.
         data_dir: The data folder; each process logs to ``data_dir/logs/<name>.log``.
         settings: Kafka and ClickHouse settings as the services have them, for clients of one's own.
         env: The ``TIDEGATE_…`` variables that the services were given; may hold secrets.
@@ -68,6 +69,7 @@ class Stack:
         self.clickhouse_url = addresses.clickhouse_url
         self.simulator_url = addresses.simulator_url
         self.demo_url = addresses.demo_url
+        self.monitor_url = addresses.monitor_url
         self.data_dir = data_dir
         self.env = env
         self.settings = load(Settings, env)
@@ -118,7 +120,7 @@ async def running_stack(
         async with supervising(folder, emit, time) as supervisor:
             await run_steps(plan.steps(supervisor))
             folder.publish(plan.addresses)
-            emit(StackReady(seconds=time.monotonic() - started))
+            emit(StackReady(seconds=time.monotonic() - started, monitor_url=plan.addresses.monitor_url))
             yield Stack(supervisor, addresses=plan.addresses, data_dir=folder.path, env=plan.env)
     finally:
         release_folder(folder)
@@ -137,6 +139,8 @@ class _Plan:
         simulator = self._ports.take(options.simulator_port) if options.simulator else 0
         demo = self._ports.take(options.demo_port) if options.demo_site else 0
         self._simulator_port, self._demo_port = simulator, demo
+        monitors = dict(options.services).get("monitor", 0)
+        self._monitor_ports = [self._ports.take() for _ in range(monitors)]
         self._clickhouse_port = 0 if options.clickhouse_url else self._ports.take()
         self._broker_port = self._ports.take() if options.broker == EMBEDDED else 0
         self._kafka = (
@@ -153,6 +157,7 @@ class _Plan:
             prefix=settings.kafka.prefix,
             simulator_url=simulator_url,
             demo_url=f"http://{HOST}:{demo}" if demo else None,
+            monitor_url=f"http://{HOST}:{self._monitor_ports[0]}/" if monitors else None,
         )
 
     def steps(self, supervisor: Supervisor) -> tuple[Step, ...]:
@@ -185,11 +190,14 @@ class _Plan:
             run = self._timed("migrate", lambda: supervisor.run_once(migrate))
             # It waits for ClickHouse by itself, so its imports overlap with those of ClickHouse.
             steps.append(Step(name="migrate", run=run))
+        monitor_ports = iter(self._monitor_ports)
         for service, name in instances(options.services):
             # For the order of the stop; at the start the storer waits for ClickHouse and the schema itself.
             needs = (*needs_broker, *needs_clickhouse) if service == "storer" else needs_broker
-            port = self._ports.take()
-            spec = service_spec(options, service, name, env=self.env, health_port=port, after=needs)
+            port, env = self._ports.take(), self.env
+            if service == "monitor":
+                env = {**env, f"{PREFIX}MONITOR__PORT": str(next(monitor_ports))}
+            spec = service_spec(options, service, name, env=env, health_port=port, after=needs)
             start(spec, "topics")
         return tuple(steps)
 

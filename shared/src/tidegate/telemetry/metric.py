@@ -32,6 +32,8 @@ LABELS: dict[str, str] = {
     "outcome": "what became of a fetch: `page`, `challenge`, `forwarded`, `deferred`, a class or a reason",
     "provider": "a configured solving service",
     "reason": "why a job ended as a dead letter, or why something was dropped",
+    "rule": "an alert of docs/monitor.md",
+    "severity": "`critical`, `warning` or `advice`",
     "service": "a service of Tidegate",
     "site_class": "`prone` to challenges or `clean`",
     "state": "a state of a wall",

@@ -1,0 +1,103 @@
+"""What the monitor knows and decides, fed with records and with the time. Pure.
+
+Time is the broker's: the newest record's append time, and how long ago that record came. At the start the
+last quarter of an hour is read again, and alerts are judged in its own time, so that what lasted ten minutes
+before a restart has lasted ten minutes after it. Nobody is told of anything meanwhile: what then fires is
+compared with what was told before.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from tidegate.alert_rules import Rule
+from tidegate.site_health import SiteHealth
+from tidegate.stats import decode
+
+from tidegate_monitor.alerts import Alert, AlertBook
+from tidegate_monitor.health import SiteHealths
+from tidegate_monitor.readings import MONITOR, read
+from tidegate_monitor.windows import HORIZON_MS, Board
+
+_REPLAY_STEP_MS = 5_000
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What became of a record: ``unreadable`` ones count nothing; ``caught_up`` is said once."""
+
+    unreadable: bool = False
+    caught_up: bool = False
+
+
+_COUNTED = Taken()
+
+
+class Engine:
+    """One monitor's view."""
+
+    def __init__(self, instance: str, rules: Iterable[Rule], *, wall_ms: int) -> None:
+        """Begin at ``wall_ms``, this host's clock, which only says what need not be counted any more."""
+        self.instance = instance
+        self.board = Board()
+        self.book = AlertBook(rules)
+        self.healths = SiteHealths()
+        self.caught_up = False
+        self.records = 0
+        self.next_offset = 0
+        self._oldest_ms = wall_ms - HORIZON_MS
+        self._base_ms = wall_ms
+        self._base_s: float | None = None
+        self._stepped_ms = 0
+
+    def now_ms(self, now_s: float) -> int:
+        """Return the broker's time at a monotonic time."""
+        return self._base_ms if self._base_s is None else self._base_ms + int((now_s - self._base_s) * 1000)
+
+    def take(self, value: bytes, offset: int, at_ms: int, now_s: float) -> Taken:
+        """Take a record of ``stats``; one that was taken before changes nothing."""
+        if offset < self.next_offset:
+            return _COUNTED
+        self.next_offset = offset + 1
+        delta = decode(value)
+        if delta is None:
+            return Taken(unreadable=True)
+        ours = delta.instance == self.instance
+        if at_ms < self._oldest_ms and not ours:
+            return _COUNTED
+        self.records += 1
+        if self._base_s is None or at_ms > self.now_ms(now_s) or not self.caught_up:
+            self._base_ms, self._base_s = at_ms, now_s
+        self.board.take(delta, at_ms)
+        if self.caught_up:
+            return _COUNTED
+        if at_ms - self._stepped_ms >= _REPLAY_STEP_MS:
+            self._stepped_ms = at_ms
+            self._step(at_ms)
+        self.caught_up = ours
+        return Taken(caught_up=ours)
+
+    def step(self, now_s: float) -> tuple[list[Alert], list[SiteHealth]]:
+        """Judge; return what fired and cleared, and which sites are to be told of. Nothing while it reads."""
+        if not self.caught_up:
+            return [], []
+        now_ms = self.now_ms(now_s)
+        return self._step(now_ms), list(self.healths.step(self.board, now_ms))
+
+    def is_leader(self, now_s: float) -> bool:
+        """Say whether this monitor is the one that tells others: the first of those that live."""
+        living = self.board.instances(MONITOR, self.now_ms(now_s))
+        return self.caught_up and (not living or living[0] == self.instance)
+
+    def untold(self, told: Mapping[str, Alert], now_s: float) -> list[Alert]:
+        """Return what must be told after the start: what was told before says otherwise."""
+        now_ms = self.now_ms(now_s)
+        firing = {alert.key: alert for alert in self.book.firing()}
+        new = [alert for key, alert in firing.items() if key not in told or told[key].state != "fired"]
+        over = [
+            msgspec.structs.replace(alert, state="cleared", at_ms=now_ms)
+            for key, alert in told.items()
+            if alert.state == "fired" and key not in firing
+        ]
+        return new + over
+
+    def _step(self, now_ms: int) -> list[Alert]:
+        return self.book.step({rule.name: read(rule, self.board, now_ms) for rule in self.book.rules}, now_ms)

@@ -1,0 +1,46 @@
+"""Reads how far the services are behind and tells it as the monitor's own values.
+
+It comes back to every monitor through ``stats``, so that all know the same, and a new one knows the last
+minutes, too. Asked of the broker, because whoever is behind may be dead.
+"""
+
+from tidegate.backlog import Backlog
+from tidegate.clock import Clock
+from tidegate.errors import BrokerError
+from tidegate.events import Emit
+from tidegate.stats import TOPIC
+from tidegate.telemetry.tally import Tallies
+from tidegate.topics import Topic
+
+from tidegate_monitor.engine import Engine
+from tidegate_monitor.events import LagsUnread
+
+READERS: tuple[tuple[Topic, str], ...] = (
+    (Topic.URLS_HIGH, "fetcher"),
+    (Topic.URLS, "fetcher"),
+    (Topic.URLS_LOW, "fetcher"),
+    (Topic.CAPTCHA_REQUESTS, "solver"),
+    (Topic.CAPTCHA_SOLUTIONS, "fetcher"),
+    (Topic.PAGES, "storer"),
+    (Topic.SOLVES, "storer"),
+    (Topic.DEAD_LETTER, "storer"),
+)
+
+
+async def watch_lags(
+    backlog: Backlog, engine: Engine, tallies: Tallies, *, every_s: float, clock: Clock, emit: Emit
+) -> None:
+    """Read until cancelled, where this monitor is the one that tells others."""
+    told = False
+    while True:
+        if engine.is_leader(clock.monotonic()):
+            try:
+                for topic, group in READERS:
+                    standing = await backlog.read(topic, group)
+                    tallies.put(TOPIC, topic, "lag", float(max(0, standing.end - standing.done)))
+                told = False
+            except BrokerError as error:
+                if not told:
+                    told = True
+                    emit(LagsUnread(error=str(error)))
+        await clock.sleep(every_s)
