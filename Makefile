@@ -99,6 +99,7 @@ docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, t
 	$(BIN)/python tools/configuration_docs.py
 	$(BIN)/python tools/telemetry_docs.py
 	$(BIN)/python tools/solving_docs.py
+	$(BIN)/python tools/observability.py
 	$(BIN)/python tools/monitor_docs.py
 	$(BIN)/python tools/chart_schema.py
 	PYTHONPATH=tests $(BIN)/python tools/scaling_docs.py

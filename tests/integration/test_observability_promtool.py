@@ -1,0 +1,188 @@
+"""The Prometheus rules by Prometheus' own tool: each fires on one side of its mark and not on the other."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.observability import generator
+from support.packaging import ROOT
+
+_PROMTOOL = os.environ.get("TEST_PROMTOOL") or shutil.which("promtool")
+pytestmark = pytest.mark.skipif(
+    _PROMTOOL is None, reason="promtool is not here; Debian's package prometheus brings it"
+)
+_FILE = ROOT / "observability/prometheus/rules.yml"
+
+
+class Case(NamedTuple):
+    """Series, a minute a step; the rule fires at ``at`` with these labels, or, without any, does not."""
+
+    name: str
+    series: dict[str, str]
+    at: str
+    labels: dict[str, str] | None
+
+
+def fetches(challenges: int, pages: int, scale: float = 1.0) -> dict[str, str]:
+    """Return counters that grow by so much a minute."""
+    return {
+        'tidegate_fetches_total{outcome="challenge"}': f"0+{challenges * scale:g}x60",
+        'tidegate_fetches_total{outcome="page"}': f"0+{pages * scale:g}x60",
+    }
+
+
+def solves(failed: int, solved: int) -> dict[str, str]:
+    """Return the same of solves."""
+    return {
+        'tidegate_solves_total{status="failed"}': f"0+{failed}x60",
+        'tidegate_solves_total{status="solved"}': f"0+{solved}x60",
+    }
+
+
+def times(below_30: int) -> dict[str, str]:
+    """Return a hundred solves a minute, so many of them within half a minute."""
+    name = "tidegate_solve_duration_seconds"
+    return {
+        f'{name}_bucket{{le="10"}}': "0+0x60",
+        f'{name}_bucket{{le="30"}}': f"0+{below_30}x60",
+        f'{name}_bucket{{le="60"}}': "0+100x60",
+        f'{name}_bucket{{le="+Inf"}}': "0+100x60",
+        f"{name}_count": "0+100x60",
+    }
+
+
+def dead(letters: int, pages: int) -> dict[str, str]:
+    """Return jobs that end."""
+    return {
+        'tidegate_jobs_dead_total{reason="shed"}': f"0+{letters}x60",
+        'tidegate_fetches_total{outcome="page"}': f"0+{pages}x60",
+    }
+
+
+_LAG = 'tidegate_downstream_lag{topic="pages",job="fetcher"}'
+_URLS = {"topic": "pages"}
+_FETCHER = {"job": "fetcher"}
+_SELLER = {"provider": "capsolver"}
+CASES = (
+    Case("captcha_rate", fetches(41, 59), "20m", {}),
+    Case("captcha_rate", fetches(39, 61), "20m", None),
+    Case("captcha_rate", fetches(41, 59, 0.09), "20m", None),
+    Case("proxies_not_workers", fetches(31, 69), "20m", {}),
+    Case("proxies_not_workers", fetches(29, 71), "20m", None),
+    Case("solve_success_low", solves(6, 94), "20m", {}),
+    Case("solve_success_low", solves(4, 96), "20m", None),
+    Case("solve_success_critical", solves(11, 89), "20m", {}),
+    Case("solve_success_critical", solves(9, 91), "20m", None),
+    Case("solve_success_critical", solves(1, 0), "15m", None),
+    Case("solve_time", times(49), "20m", {}),
+    Case("solve_time", times(51), "20m", None),
+    # Two samples make a slope: it grows from the first minute on.
+    Case("queue_growing", {_LAG: "1000+10x60"}, "11m30s", _URLS),
+    Case("queue_growing", {_LAG: "1000+10x60"}, "10m30s", None),
+    Case("queue_growing", {_LAG: "2000-10x60"}, "20m", None),
+    Case("queue_growing", {_LAG: "0+1x60"}, "20m", None),
+    Case("dead_letters", dead(6, 94), "20m", {}),
+    Case("dead_letters", dead(4, 96), "20m", None),
+    Case("dead_letters", dead(1, 1), "20m", None),
+    Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "1x30"}, "5m", _FETCHER),
+    Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "0x30"}, "5m", None),
+    Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "0x30"}, "10m", _FETCHER),
+    Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "0x30"}, "9m", None),
+    Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "1x30"}, "20m", None),
+    Case(
+        "held_by_a_wall",
+        {
+            'tidegate_gate_share_prone{job="fetcher"}': "1x30",
+            'tidegate_partitions_held{job="fetcher"}': "2x30",
+        },
+        "20m",
+        _FETCHER,
+    ),
+    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x5 1x60"}, "20m", _URLS),
+    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x60"}, "20m", None),
+    Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "1m", _SELLER),
+    Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "45s", None),
+    Case(
+        "provider_down",
+        {
+            'tidegate_provider_breaker_open{provider="capsolver"}': "0x30",
+            'tidegate_provider_out{provider="capsolver"}': "1x30",
+        },
+        "5m",
+        _SELLER,
+    ),
+    Case(
+        "no_healthy_proxy", {"tidegate_proxies_healthy": "0x30", "tidegate_proxies_listed": "5x30"}, "5m", {}
+    ),
+    Case(
+        "no_healthy_proxy",
+        {"tidegate_proxies_healthy": "1x30", "tidegate_proxies_listed": "5x30"},
+        "5m",
+        None,
+    ),
+    Case(
+        "no_healthy_proxy",
+        {"tidegate_proxies_healthy": "0x30", "tidegate_proxies_listed": "0x30"},
+        "5m",
+        None,
+    ),
+    Case("subnet_ban", {"tidegate_proxies_subnets_failing_total": "0x5 1x60"}, "10m", {}),
+    Case("subnet_ban", {"tidegate_proxies_subnets_failing_total": "0x60"}, "10m", None),
+    Case("loop_lag", {'tidegate_loop_lag_seconds{job="fetcher"}': "0.6x30"}, "1m", _FETCHER),
+    Case("loop_lag", {'tidegate_loop_lag_seconds{job="fetcher"}': "0.5x30"}, "5m", None),
+    Case("service_silent", {'up{job="tidegate-storer"}': "0x30"}, "1m", {"job": "tidegate-storer"}),
+    Case("service_silent", {'up{job="tidegate-storer"}': "1x30"}, "5m", None),
+)
+
+
+def expected(case: Case, listed: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the alerts that promtool must see."""
+    if case.labels is None:
+        return []
+    rule = listed[case.name]
+    return [{"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": rule["annotations"]}]
+
+
+def promtool(*arguments: str) -> None:
+    """Run it; what it says is the failure's text."""
+    assert _PROMTOOL is not None
+    ran = subprocess.run([_PROMTOOL, *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_rules_are_valid() -> None:
+    """Syntax, names, durations."""
+    promtool("check", "rules", str(_FILE))
+
+
+def test_each_rule_fires_on_its_side_of_the_mark_only(tmp_path: Path) -> None:
+    """39 and 41 per cent, before and after ten minutes, a sample below the least."""
+    listed = {rule["labels"].get("rule", ""): rule for rule in generator().rules()["groups"][0]["rules"]}
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+            "alert_rule_test": [
+                {
+                    "eval_time": case.at,
+                    "alertname": listed[case.name]["alert"],
+                    "exp_alerts": expected(case, listed),
+                }
+            ],
+        }
+        for case in CASES
+    ]
+    path = tmp_path / "rules.test.yml"
+    path.write_text(json.dumps({"rule_files": [str(_FILE)], "evaluation_interval": "15s", "tests": tests}))
+    promtool("test", "rules", str(path))
+
+
+def test_every_rule_is_tried_on_both_sides() -> None:
+    """A rule that never fires would pass otherwise."""
+    fires = {case.name for case in CASES if case.labels is not None}
+    rests = {case.name for case in CASES if case.labels is None}
+    assert fires == rests == set(generator().TWINS)
