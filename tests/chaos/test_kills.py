@@ -18,6 +18,7 @@ KILLS = 10
 JOBS = 1200
 SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__ROBOTS": "ignore",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",
     "TIDEGATE_STORER__BATCH_AGE_S": "0.5",
     # A killed member is noticed after this long; the default would make the test slow, not harder.

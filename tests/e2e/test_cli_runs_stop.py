@@ -21,6 +21,7 @@ CLOCK = SystemClock()
 JOBS, OTHERS = 40, 4
 SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__ROBOTS": "ignore",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
     # One task at a time takes long enough for the command to come in the middle.
     "TIDEGATE_SOLVER__CONCURRENCY": "1",

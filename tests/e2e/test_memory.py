@@ -55,6 +55,7 @@ async def test_memory_does_not_grow_with_the_pages_handled(tmp_path: Path) -> No
     """At 10,000 pages each service holds what it held at 2,000, within a fifth."""
     settings = {
         "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+        "TIDEGATE_FETCHER__ROBOTS": "ignore",
         "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",
         "TIDEGATE_STORER__BATCH_AGE_S": "1",
     }

@@ -25,6 +25,7 @@ from tidegate_cli.stack.watchman import Watchman
 SITES = 4
 SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__ROBOTS": "ignore",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
     # Everything that waits for somebody waits less long than usual: more happens in a minute.
     "TIDEGATE_FETCHER__CONNECT_TIMEOUT_S": "2",

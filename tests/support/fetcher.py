@@ -103,9 +103,12 @@ async def fetcher(
     broker: FakeBroker | None = None,
     **settings: Any,
 ) -> AsyncIterator[Fetcher]:
-    """Yield a fetcher that may ask private addresses, unless told otherwise; it follows ``broker``'s runs."""
+    """Yield a fetcher that may ask private addresses, unless told otherwise; it follows ``broker``'s runs.
+
+    It asks for no robots.txt, unless told so: the little sites count what they are asked.
+    """
     clock = clock or SystemClock()
-    section = FetcherSettings(**{"allow_private": True, **settings})
+    section = FetcherSettings(**{"allow_private": True, "robots": "ignore", **settings})
     context = Context(
         settings=Settings(fetcher=section),
         emit=(events if events is not None else []).append,

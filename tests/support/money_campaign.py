@@ -45,6 +45,7 @@ _MOST_HOPS = 60
 _RESTARTS = 8
 _SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__ROBOTS": "ignore",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
     # Time-outs are of minutes: a busy machine shall be slow here, and not be taken for a fault.
     "TIDEGATE_FETCHER__TOTAL_TIMEOUT_S": "40",

@@ -34,6 +34,7 @@ LIMITS_S = {"clickhouse": 15.0, "broker": 15.0, "solving": 45.0}
 SUBJECTS = tuple(LIMITS_S)
 SETTINGS = {
     "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__ROBOTS": "ignore",
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
     # Rows are to be seen when they come, not every five seconds.
     "TIDEGATE_STORER__BATCH_AGE_S": "1",

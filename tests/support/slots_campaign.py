@@ -188,7 +188,11 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str,
             clickhouse_url=f"http://{HOST}:9",  # nobody asks it
             services=(("fetcher", 1),),
             partitions=plan.partitions,
-            env={"TIDEGATE_FETCHER__ALLOW_PRIVATE": "true", "TIDEGATE_FETCHER__SITE_RATE": str(plan.rate)},
+            env={
+                "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+                "TIDEGATE_FETCHER__ROBOTS": "ignore",
+                "TIDEGATE_FETCHER__SITE_RATE": str(plan.rate),
+            },
         )
         async with running_stack(options, ignore) as stack, asyncio.TaskGroup() as tasks:
             kafka, stop = stack.settings.kafka, asyncio.Event()

@@ -272,6 +272,7 @@ def _options(plan: Plan, folder: Path) -> StackOptions:
         env={
             "TIDEGATE_TELEMETRY__LOG_LEVEL": "warning",
             "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+            "TIDEGATE_FETCHER__ROBOTS": "ignore",
             "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
             "TIDEGATE_FETCHER__CAPTCHA_LIFETIME_S": str(plan.lifetime_s),
             "TIDEGATE_FETCHER__GATE_REQUESTS_LOW": str(plan.marks[0]),

@@ -21,6 +21,7 @@ FILE = b"""
 version = 1
 
 [default]
+robots = true
 rate = 5
 
 [[host]]
@@ -34,6 +35,7 @@ user_agent = "Shopper/1"
 [[host]]
 match = ["static.shop.example:8443"]
 rate = 4
+robots = false
 
 [[host]]
 match = ["*"]
@@ -43,7 +45,7 @@ solve = false
 
 def policies_of(data: bytes) -> SitePolicies:
     """Return the policies of a file over plain settings."""
-    policies = SitePolicies(SitePolicy(rule=SiteRule(concurrency=8), user_agent="Settings/1"))
+    policies = SitePolicies(SitePolicy(rule=SiteRule(concurrency=8), robots=False, user_agent="Settings/1"))
     policies.use(parse(data))
     return policies
 
@@ -72,6 +74,7 @@ def test_an_entry_is_filled_up_from_the_default_and_the_settings() -> None:
     policies = policies_of(FILE)
     shop = policies.of("www.shop.example")
     assert (shop.rule.per_second, shop.rule.concurrency, shop.rule.burst) == (0.5, 2, 1)
+    assert (shop.robots, policies.of("static.shop.example:8443").robots) == (True, False)
     assert (shop.solve, shop.max_cost, shop.user_agent) == (True, 0.004, "Shopper/1")
     static = policies.of("static.shop.example:8443")
     assert (static.rule.per_second, static.rule.concurrency, static.solve) == (4.0, 8, None)

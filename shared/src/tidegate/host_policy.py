@@ -43,6 +43,7 @@ class ImageRecipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class HostDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be said of every host. Rates and concurrency are those of one fetcher."""
 
+    robots: Annotated[bool, Meta(description="Whether robots.txt is obeyed.")] | None = None
     rate: Annotated[float, Meta(gt=0, le=100_000, description="Requests begun a second.")] | None = None
     burst: Annotated[int, Meta(ge=1, le=10_000, description="Of them at once after a rest.")] | None = None
     concurrency: Annotated[int, Meta(ge=1, le=1000, description="Requests at once.")] | None = None

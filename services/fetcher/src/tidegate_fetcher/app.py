@@ -26,6 +26,7 @@ from tidegate_fetcher.policy_watch import PolicyWatch
 from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.proxy_pool import ProxyPool
 from tidegate_fetcher.proxy_source import source_of
+from tidegate_fetcher.robots import Robots
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.session_memory import SessionMemory
 from tidegate_fetcher.session_pool import SessionPool
@@ -33,7 +34,8 @@ from tidegate_fetcher.sessions import SessionPolicy
 from tidegate_fetcher.settings import FetcherSettings, Settings
 from tidegate_fetcher.single_flight import FlightPolicy, Flights
 from tidegate_fetcher.site_limits import SiteLimits
-from tidegate_fetcher.site_policies import SitePolicies
+from tidegate_fetcher.site_policies import SitePolicies, at_most_every
+from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.spending import Spending
 from tidegate_fetcher.tasks import Task
@@ -82,8 +84,24 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         proxies_kept=settings.proxies_kept,
         trusted=proxies.is_ours,
     )
+
+    def client(robots: Robots | None) -> HttpClient:
+        return HttpClient(
+            connections,
+            policy,
+            addresses,
+            clock=context.clock,
+            broker_clock=context.broker_clock,
+            max_body_bytes=settings.max_body_bytes,
+            max_redirects=settings.max_redirects,
+            total_s=settings.total_timeout_s,
+            large_bodies=settings.large_bodies,
+            robots=robots,
+        )
+
+    delays: dict[str, float] = {}
     limiter = SiteLimiter(
-        SiteLimits(lambda site: policies.of(site).rule, wait_s=settings.site_wait_s),
+        SiteLimits(lambda site: _rule(policies.of(site).rule, delays.get(site)), wait_s=settings.site_wait_s),
         context.clock,
         settings.site_wait_s,
     )
@@ -105,18 +123,16 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         watching = owner.create_task(watch.run(), name="runs")
         following = owner.create_task(policy_watch.run(), name="policy")
         rereading = owner.create_task(proxies.run(), name="proxies")
+        robots = Robots(
+            client(None).send,
+            policies,
+            delays,
+            spawn=owner.create_task,
+            clock=context.clock,
+            ttl_s=settings.robots_ttl_s,
+        )
         yield Fetcher(
-            client=HttpClient(
-                connections,
-                policy,
-                addresses,
-                clock=context.clock,
-                broker_clock=context.broker_clock,
-                max_body_bytes=settings.max_body_bytes,
-                max_redirects=settings.max_redirects,
-                total_s=settings.total_timeout_s,
-                large_bodies=settings.large_bodies,
-            ),
+            client=client(robots),
             proxies=proxies,
             limiter=limiter,
             slots=SlotMemory(context.reader, limiter, context.broker_clock, rates=policies.has_rates),
@@ -151,6 +167,11 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         watching.cancel()
         rereading.cancel()
         following.cancel()
+
+
+def _rule(rule: SiteRule, delay_s: float | None) -> SiteRule:
+    """Return a site's rule with the delay that its robots.txt asks for."""
+    return rule if delay_s is None else at_most_every(rule, delay_s)
 
 
 def _check(settings: FetcherSettings) -> None:

@@ -35,6 +35,7 @@ from tidegate_fetcher.exchange import (
     readable,
 )
 from tidegate_fetcher.policy import Policy
+from tidegate_fetcher.robots import Robots
 from tidegate_fetcher.wire import Answer, Wire
 
 _LARGE = 1 << 20
@@ -75,7 +76,9 @@ class HttpClient:
         max_redirects: int,
         total_s: float,
         large_bodies: int,
+        robots: Robots | None = None,
     ) -> None:
+        self._robots = robots
         self._connections = connections
         self._policy = policy
         self._addresses = addresses
@@ -122,6 +125,8 @@ class HttpClient:
         for hop in range(self._max_redirects + 1):
             url = canonical(url)
             self._judge(url, hop)
+            if self._robots is not None and request.robots:
+                await self._robots.judge(url, request)
             sent = headers
             now_ms = self._broker_clock.now_ms()
             cookie = cookies.header_for(jar, url, now_ms)

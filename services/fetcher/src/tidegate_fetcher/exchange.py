@@ -18,6 +18,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     ``private`` are headers that only the first URL's origin may see (Authorization and the like).
     ``proxy`` is a URL that may hold a password: never printed; ``proxy_id`` is its name, if it is listed.
+    ``robots``: the site's robots.txt is heeded, where its policy says so.
     """
 
     url: URL
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     jar: Jar = ()
     proxy: str | None = None
     proxy_id: str | None = None
+    robots: bool = False
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

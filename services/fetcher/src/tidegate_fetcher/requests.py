@@ -80,6 +80,7 @@ def of_job(job: UrlJob, url: URL, user_agent: str, visit: Visit = NOBODY) -> Req
         body=body,
         jar=jar,
         proxy=job.proxy,
+        robots=True,
     )
 
 

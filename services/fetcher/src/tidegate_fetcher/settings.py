@@ -152,6 +152,7 @@ class FetcherSettings(PolicySettings, ProxySettings, WallSettings):
             rule=SiteRule(
                 concurrency=self.site_concurrency, per_second=self.site_rate, burst=self.site_burst
             ),
+            robots=self.robots == "obey",
             user_agent=self.user_agent,
         )
 

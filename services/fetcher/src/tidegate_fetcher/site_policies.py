@@ -19,12 +19,20 @@ class SitePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What holds at one site. ``source`` says by which entry; ``solve`` None leaves it to the settings."""
 
     rule: SiteRule
+    robots: bool
     user_agent: str
     solve: bool | None = None
     max_cost: float | None = None
     submit: SubmitRecipe | None = None
     image: ImageRule | None = None
     source: str = "the settings"
+
+
+def at_most_every(rule: SiteRule, delay_s: float) -> SiteRule:
+    """Return a rule that is no faster than one request in so many seconds."""
+    if rule.per_second is not None and rule.interval_s >= delay_s:
+        return rule
+    return msgspec.structs.replace(rule, per_second=1 / delay_s, burst=1)
 
 
 class SitePolicies:
@@ -88,6 +96,7 @@ class SitePolicies:
         changes = {
             name: value
             for name, value in (
+                ("robots", given(lambda layer: layer.robots)),
                 ("user_agent", given(lambda layer: layer.user_agent)),
                 ("solve", given(lambda layer: layer.solve)),
                 ("max_cost", given(lambda layer: layer.max_cost)),
