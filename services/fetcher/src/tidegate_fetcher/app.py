@@ -18,6 +18,7 @@ from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.connections import Connections
 from tidegate_fetcher.detection import Detector
 from tidegate_fetcher.handler import Fetcher
+from tidegate_fetcher.health_watch import HealthWatch
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
 from tidegate_fetcher.pages import PageWriter
@@ -100,8 +101,12 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         )
 
     delays: dict[str, float] = {}
+    health = HealthWatch(context.reader, context.clock, context.broker_clock)
     limiter = SiteLimiter(
-        SiteLimits(lambda site: _rule(policies.of(site).rule, delays.get(site)), wait_s=settings.site_wait_s),
+        SiteLimits(
+            lambda site: health.slowed(site, _rule(policies.of(site).rule, delays.get(site))),
+            wait_s=settings.site_wait_s,
+        ),
         context.clock,
         settings.site_wait_s,
     )
@@ -121,6 +126,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         await watch.restore()
         reading = owner.create_task(walls.run(), name="walls")
         watching = owner.create_task(watch.run(), name="runs")
+        slowing = owner.create_task(health.run(), name="site health")
         following = owner.create_task(policy_watch.run(), name="policy")
         rereading = owner.create_task(proxies.run(), name="proxies")
         robots = Robots(
@@ -165,6 +171,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         )
         reading.cancel()
         watching.cancel()
+        slowing.cancel()
         rereading.cancel()
         following.cancel()
 
