@@ -1,0 +1,69 @@
+"""What a whole site behind challenges costs: a solve for as many pages as it opens, a clearance once."""
+
+import math
+import signal
+from pathlib import Path
+
+import pytest
+from support.campaign import outcomes, settled, submit, views
+from support.demo_processes import get_json, process
+from support.kafka import ignore
+from tidegate_cli.demo_site.challenges import LAYOUTS
+from tidegate_cli.stack.options import StackOptions
+from tidegate_cli.stack.parts import simulator_settings
+from tidegate_cli.stack.stack import running_stack
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+
+GRACE = 6
+# All documents are protected, and there are as many pages behind each other kind and behind a clearance.
+SITE = ("--pages", "6", "--protected", "1", "--guarded", "2", "--grace", str(GRACE))
+
+
+def listed(site: str) -> list[str]:
+    """Return the site's protected pages, but for those that are solved only through a visitor's proxy."""
+    paths = [page["path"] for page in get_json(f"{site}/manifest.json")["pages"]]
+    solvable = ("/doc/", *(f"/guarded/{kind}/" for kind in (*LAYOUTS, "aws_waf")))
+    return [site + path for path in paths if path.startswith(solvable) and path != "/doc/"]
+
+
+def accepted(site: str) -> dict[str, int]:
+    """Return how many answers the site took, by kind."""
+    found: dict[str, int] = get_json(f"{site}/log.json")["tokens"]["accepted_by_kind"]
+    return found
+
+
+async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path: Path) -> None:
+    """Who takes the site over comes as who was let in (M6): as many solves as without it."""
+    with (
+        process("tidegate_cli.simulator") as simulator,
+        process("tidegate_cli.demo_site", "--simulator", simulator, *SITE) as site,
+    ):
+        urls = listed(site)
+        options = StackOptions(
+            data_dir=tmp_path,
+            services=(("fetcher", 3), ("solver", 1), ("storer", 1)),
+            partitions=3,
+            env={
+                **simulator_settings(simulator),
+                "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+                "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",
+                "TIDEGATE_FETCHER__SITE_CONCURRENCY": "2",
+                "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "2",
+            },
+        )
+        async with running_stack(options, ignore) as stack:
+            ids = await submit(stack, "solves", urls[::2], per_second=100)
+            await settled(views(stack), "solves", len(ids), within_s=90)
+            for name in ("fetcher", "fetcher-2"):
+                stack.kill(name, signal.SIGKILL)
+            more = await submit(stack, "after", urls[1::2], per_second=100)
+            await settled(views(stack), "after", len(more), within_s=90)
+            found = [row for run in ("solves", "after") for row in outcomes(views(stack), run)]
+        solves = accepted(site)
+    assert len(found) == len(urls)
+    assert {row.view for row in found} == {"pages"}
+    assert solves.keys() - {"aws_waf"} <= LAYOUTS.keys()
+    assert solves.pop("aws_waf") == 1
+    cleared = [url for url in urls if "/aws_waf/" in url]
+    assert sum(solves.values()) == math.ceil((len(urls) - len(cleared)) / (1 + GRACE))
