@@ -318,7 +318,7 @@ _SENTENCES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], s
     (aiohttp.ClientConnectorError, "The site cannot be connected to."),
     (aiohttp.ServerDisconnectedError, "The site closed the connection without an answer."),
     (aiohttp.ClientPayloadError, "The body broke off."),
-    (HttpProcessingError, "The site's answer is not HTTP."),
+    ((HttpProcessingError, aiohttp.ClientResponseError), "The site's answer is not HTTP."),
     (OSError, "The connection was reset."),
 )
 
