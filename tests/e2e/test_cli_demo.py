@@ -47,7 +47,8 @@ def test_the_demo_ends_well_with_solved_pages_of_each_kind_and_bodies_as_served(
     report = ran.report
     assert (report["submitted"], report["pages"]) == (60, 60)
     assert (report["lost"], report["duplicates"], report["invented"], report["dead_letters"]) == (0, 0, 0, 0)
-    assert set(report["solved_by_kind"]) == {*LAYOUTS, ChallengeKind.AWS_WAF}
+    # Two pages are behind each kind; a clearance opens its site, a token here one page (M7).
+    assert report["solved_by_kind"] == {**dict.fromkeys(LAYOUTS, 2), ChallengeKind.AWS_WAF: 1}
     assert report["cost"] > 0
     assert (report["bodies_checked"], report["bodies_differing"]) == (60, 0)
     assert report["first_page_seconds"] > 0
