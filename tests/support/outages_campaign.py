@@ -139,13 +139,14 @@ def judge(
     )
 
 
-class _Load:
+class Load:
     """Produces jobs at a pace, by librdkafka: its own return after an outage takes a second, not more."""
 
     def __init__(self, rig: Rig, stream: Iterator[Submission], per_second: float) -> None:
         self._rig = rig
         self._stream = stream
         self._per_second = per_second
+        self.count = 0
         self._producer = Producer(
             {
                 "bootstrap.servers": rig.kafka_settings.bootstrap,
@@ -159,10 +160,10 @@ class _Load:
     async def run(self) -> None:
         """Produce until cancelled."""
         kafka = self._rig.kafka_settings
-        began_s, count = CLOCK.monotonic(), 0
+        began_s = CLOCK.monotonic()
         while True:
             due = int((CLOCK.monotonic() - began_s) * self._per_second)
-            for _ in range(count, due):
+            for _ in range(self.count, due):
                 job = next(self._stream)
                 key = site_of(job.url).encode()
                 self._producer.produce(
@@ -171,9 +172,13 @@ class _Load:
                     key=key,
                     partition=partition_of(key, kafka.partitions),
                 )
-            count = max(count, due)
+                self.count += 1
             self._producer.poll(0)
             await CLOCK.sleep(0.05)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything that was produced."""
+        self._producer.flush(30)
 
 
 class _Watch:
@@ -213,7 +218,7 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[Reco
     async with chaos_rig(folder, nodes=1, emit=ignore, settings=SETTINGS, instances=1) as rig:
         manifest = await asyncio.to_thread(get_json, f"{rig.demo_url}/manifest.json")
         mix = Mix(**{**_ONLY_PAGES, "protected": plan.protected})
-        load = _Load(rig, iter(JobStream(1, RUN, manifest, rig.sites, mix)), plan.per_second)
+        load = Load(rig, iter(JobStream(1, RUN, manifest, rig.sites, mix)), plan.per_second)
         watch = _Watch(rig.clickhouse_url)
         recoveries = []
         async with asyncio.TaskGroup() as tasks:

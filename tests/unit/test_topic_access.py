@@ -7,7 +7,7 @@ import pytest
 from support.kafka_roles import granted_by_commands
 from support.packaging import read
 from tidegate.topic_access import ROLES, Operation, Resource, Role, commands, rules, users
-from tidegate.topics import LANES, Topic
+from tidegate.topics import DELAYS, HELD, LANES, Topic
 from tidegate_cli.main import app
 from typer.testing import CliRunner
 
@@ -77,8 +77,20 @@ def test_the_command_prints_both_forms() -> None:
     assert documents == users(prefix="p-", cluster="main")
 
 
-def test_every_role_is_in_the_document() -> None:
-    """With what it may read and write."""
+def test_the_table_of_the_document_is_this_one() -> None:
+    """What each role reads, writes and looks at."""
     section = read("docs/security.md").split("## Who may do what on Kafka")[1].split("\n## ")[0]
     for role in ROLES:
-        assert f"| `{role.name}` |" in section
+        lag = ", ".join(f"`{group}`" for group in role.watches) or "\u2013"
+        row = f"| `{role.name}` | {role.what} | {named(role.reads)} | {named(role.writes)} | {lag} |"
+        assert row in section, row
+
+
+def named(topics: tuple[Topic, ...]) -> str:
+    """Return topics as the document writes them: families by one name."""
+    if set(topics) == set(Topic):
+        return "everything"
+    families = {"urls*": (*LANES.values(),), "urls-held*": (*HELD.values(),), "urls-retry-*": (*DELAYS,)}
+    names = [name for name, members in families.items() if set(members) <= set(topics)]
+    known = {member for name in names for member in families[name]}
+    return ", ".join(f"`{name}`" for name in (*names, *(t for t in topics if t not in known))) or "\u2013"
