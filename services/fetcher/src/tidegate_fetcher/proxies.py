@@ -1,11 +1,10 @@
 """The list of proxies in use: read and read again, chosen from, reported to. The shell of ``proxy_pool``."""
 
-from collections.abc import Iterable
 from random import Random
 
 from tidegate.clock import Clock
 from tidegate.errors import ConfigurationError
-from tidegate.events import Emit, Event
+from tidegate.events import Emit
 from tidegate.outcome import Outcome
 from tidegate.proxies import Proxy, ProxyList, parse
 from tidegate.records import JobState
@@ -90,7 +89,8 @@ class Proxies:
             return outcome
         verdict = ways.outcome_of(outcome, proxy_failed=failed)
         if verdict is not None:
-            self._tell(self.pool.report(proxy.id, state.site, verdict, self._clock.monotonic()))
+            for event in self.pool.report(proxy.id, state.site, verdict, self._clock.monotonic()):
+                self._emit(event)
         return ways.elsewhere(outcome, state, proxy.id)
 
     def is_ours(self, url: str) -> bool:
@@ -149,7 +149,3 @@ class Proxies:
         if not self._unread:
             self._unread = True
             self._emit(events.ProxyListUnread(error=str(error), proxies=len(self.pool)))
-
-    def _tell(self, told: Iterable[Event]) -> None:
-        for event in told:
-            self._emit(event)

@@ -140,7 +140,7 @@ class ProxyPool:
         member = self._members.get(proxy_id)
         if member is None:  # the list has changed, or a job brought its own
             return ()
-        if outcome in (ProxyOutcome.SUCCESS, ProxyOutcome.CAPTCHA):
+        if outcome is ProxyOutcome.SUCCESS or outcome is ProxyOutcome.CAPTCHA:
             if self._failing:
                 self._failing.pop(site, None)
             self._count(proxy_id, site, captcha=outcome is ProxyOutcome.CAPTCHA)

@@ -57,12 +57,12 @@ def outcome_of(outcome: Outcome, *, proxy_failed: bool) -> ProxyOutcome | None:
     """
     if proxy_failed:
         return ProxyOutcome.FAULT
+    if isinstance(outcome, Done):  # nearly always: this is on every page's way
+        topics = [record.topic for record in outcome.outgoing]
+        return ProxyOutcome.CAPTCHA if Topic.CAPTCHA_REQUESTS in topics else ProxyOutcome.SUCCESS
     match outcome:
         case Retry(error_class=error_class) if error_class in _OTHER_PROXY:
             return ProxyOutcome.FAILURE
-        case Done(outgoing=outgoing):
-            asked = any(record.topic == Topic.CAPTCHA_REQUESTS for record in outgoing)
-            return ProxyOutcome.CAPTCHA if asked else ProxyOutcome.SUCCESS
         case Dead(reason=Reason.SOLVE_NOT_ALLOWED | Reason.SHED | Reason.BUDGET_EXHAUSTED):
             return ProxyOutcome.CAPTCHA
         case Retry(error_class=ErrorClass.SERVER_ERROR):
