@@ -21,7 +21,7 @@ from tidegate_cli.crawl.report import DemoChecks
 from tidegate_cli.crawl.session import CrawlOptions, service_env
 from tidegate_cli.crawl.source import Source
 from tidegate_cli.installation import by_address
-from tidegate_cli.stack.options import StackOptions
+from tidegate_cli.stack.options import DEFAULT_SERVICES, StackOptions
 from tidegate_cli.stack.ports import HOST, PortPool
 from tidegate_cli.stack.stack import Stack
 from tidegate_cli.warehouse import Warehouse
@@ -50,6 +50,7 @@ async def demo_main(
     demo_port = PortPool().take()
     env = service_env(allow_private=True, solve=(f"{HOST}:{demo_port}",), environment=os.environ)
     stack = StackOptions(
+        services=(*DEFAULT_SERVICES, ("monitor", 1)),
         data_dir=place.data,
         broker=chosen_broker,
         clickhouse_url=clickhouse_url,
