@@ -234,6 +234,35 @@ def test_a_leftover_of_a_request_that_is_not_bought_any_more_is_settled_too() ->
     play(scenario)
 
 
+def test_a_leftover_of_a_request_that_another_has_answered_is_settled_with_the_next_answer() -> None:
+    """M3: who stood still reserved for it anew, and is gone; its reservation must not stay open for ever."""
+
+    async def scenario(office: Office) -> None:
+        request = a_request("one")
+        async with office.open() as solver:
+            assert (await office.ask(solver, request)).status is SolutionStatus.SOLVED
+            await LoopClock().sleep(1)
+            office.say(
+                Reserve(
+                    by="gone",
+                    id="gone-1",
+                    request_id=request.request_id,
+                    run="r",
+                    site="a.test",
+                    provider="capmonster",
+                    amount=PRICE,
+                    sent_at_ms=office.broker.clock.wall_ms(),
+                )
+            )
+            await LoopClock().sleep(1)
+            assert (await office.ask(solver, request)).status is SolutionStatus.SOLVED
+        ledger = office.ledger()
+        assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (2 * PRICE, PRICE, {})
+        assert office.charged == 1
+
+    play(scenario)
+
+
 class SlowSink(FakeSink):
     """Records take a random while to the broker, and another for their acknowledgement back."""
 

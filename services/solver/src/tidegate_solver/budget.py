@@ -120,6 +120,17 @@ class Budget:
             closing = self._doubted(left)
         return (entry_record(closing),)
 
+    def leftover(self, request_id: str) -> tuple[Outgoing, ...]:
+        """Return the record that settles in doubt what is still reserved for a request that was answered.
+
+        A process that stood still may have reserved anew for it, and gone: no journal knows of that (M3).
+        """
+        left = self._log.ledger.open.get(request_id)
+        if left is None:
+            return ()
+        self._note_leftover(left)
+        return (entry_record(self._doubted(left)),)
+
     def _note_leftover(self, left: Reservation) -> None:
         cost = left.amount / MICROS
         self._emit(LeftoverSettled(request_id=left.request_id, provider=left.provider, cost=cost))

@@ -136,7 +136,8 @@ class Solver:
         self._trim(partition, journal)
         known = journal.get(request.request_id)
         if known is not None and known.answer is not None:
-            return (self._repeat(request, known.answer),), known.answer
+            left = self._budget.leftover(request.request_id)
+            return (self._repeat(request, known.answer), *left), known.answer
         try:
             answer = await (
                 self._buyer.buy(work, journal) if known is None else self._buyer.redo(work, known)
