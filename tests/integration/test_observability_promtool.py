@@ -68,42 +68,42 @@ _URLS = {"topic": "pages"}
 _FETCHER = {"job": "fetcher"}
 _SELLER = {"provider": "capsolver"}
 CASES = (
-    Case("captcha_rate", fetches(41, 59), "20m", {}),
-    Case("captcha_rate", fetches(39, 61), "20m", None),
-    Case("captcha_rate", fetches(41, 59, 0.09), "20m", None),
-    Case("proxies_not_workers", fetches(31, 69), "20m", {}),
-    Case("proxies_not_workers", fetches(29, 71), "20m", None),
-    Case("solve_success_low", solves(6, 94), "20m", {}),
-    Case("solve_success_low", solves(4, 96), "20m", None),
-    Case("solve_success_critical", solves(11, 89), "20m", {}),
-    Case("solve_success_critical", solves(9, 91), "20m", None),
+    Case("captcha_rate", fetches(41, 59), "12m", {}),
+    Case("captcha_rate", fetches(39, 61), "12m", None),
+    Case("captcha_rate", fetches(41, 59, 0.09), "12m", None),
+    Case("proxies_not_workers", fetches(31, 69), "12m", {}),
+    Case("proxies_not_workers", fetches(29, 71), "12m", None),
+    Case("solve_success_low", solves(6, 94), "12m", {}),
+    Case("solve_success_low", solves(4, 96), "12m", None),
+    Case("solve_success_critical", solves(11, 89), "12m", {}),
+    Case("solve_success_critical", solves(9, 91), "12m", None),
     Case("solve_success_critical", solves(1, 0), "15m", None),
-    Case("solve_time", times(49), "20m", {}),
-    Case("solve_time", times(51), "20m", None),
+    Case("solve_time", times(49), "12m", {}),
+    Case("solve_time", times(51), "12m", None),
     # Two samples make a slope: it grows from the first minute on.
     Case("queue_growing", {_LAG: "1000+10x60"}, "11m30s", _URLS),
     Case("queue_growing", {_LAG: "1000+10x60"}, "10m30s", None),
-    Case("queue_growing", {_LAG: "2000-10x60"}, "20m", None),
-    Case("queue_growing", {_LAG: "0+1x60"}, "20m", None),
-    Case("dead_letters", dead(6, 94), "20m", {}),
-    Case("dead_letters", dead(4, 96), "20m", None),
-    Case("dead_letters", dead(1, 1), "20m", None),
+    Case("queue_growing", {_LAG: "2000-10x60"}, "12m", None),
+    Case("queue_growing", {_LAG: "0+1x60"}, "12m", None),
+    Case("dead_letters", dead(6, 94), "12m", {}),
+    Case("dead_letters", dead(4, 96), "12m", None),
+    Case("dead_letters", dead(1, 1), "12m", None),
     Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "1x30"}, "5m", _FETCHER),
     Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "0x30"}, "5m", None),
     Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "0x30"}, "10m", _FETCHER),
     Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "0x30"}, "9m", None),
-    Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "1x30"}, "20m", None),
+    Case("held_by_a_wall", {'tidegate_gate_share_prone{job="fetcher"}': "1x30"}, "12m", None),
     Case(
         "held_by_a_wall",
         {
             'tidegate_gate_share_prone{job="fetcher"}': "1x30",
             'tidegate_partitions_held{job="fetcher"}': "2x30",
         },
-        "20m",
+        "12m",
         _FETCHER,
     ),
-    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x5 1x60"}, "20m", _URLS),
-    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x60"}, "20m", None),
+    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x5 1x60"}, "12m", _URLS),
+    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x60"}, "12m", None),
     Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "1m", _SELLER),
     Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "45s", None),
     Case(
@@ -177,7 +177,7 @@ def test_each_rule_fires_on_its_side_of_the_mark_only(tmp_path: Path) -> None:
         for case in CASES
     ]
     path = tmp_path / "rules.test.yml"
-    path.write_text(json.dumps({"rule_files": [str(_FILE)], "evaluation_interval": "15s", "tests": tests}))
+    path.write_text(json.dumps({"rule_files": [str(_FILE)], "evaluation_interval": "30s", "tests": tests}))
     promtool("test", "rules", str(path))
 
 
