@@ -413,7 +413,8 @@ async def test_a_request_lives_no_longer_than_its_run() -> None:
     broker.append(run_record(RunRecord(run="short", deadline_s=90.0)))
     async with guarded(Guarded(), broker=broker) as (service, url):
         request = request_of(await run(service, job(url, run="short")))
-        other = request_of(await run(service, job(url, run="spring")))
+        visitor = {"User-Agent": "Another/1"}
+        other = request_of(await run(service, job(url, run="spring", headers=visitor)))
     assert 60 < request.lifetime_s <= 90
     assert other.lifetime_s == 600
 

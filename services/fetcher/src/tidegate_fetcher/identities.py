@@ -14,7 +14,7 @@ from tidegate.events import Emit
 from tidegate.outcome import Defer, Done, Outcome, Retry
 from tidegate.proxies import is_id, proxy_of
 from tidegate.records import Inbound, JobState, UrlJob
-from tidegate.topics import Topic
+from tidegate.topics import HELD, Topic
 
 from tidegate_fetcher import cookies, session_log
 from tidegate_fetcher.events import SessionPassed, SessionRetired
@@ -171,10 +171,10 @@ class Identities:
             self._changed.add(visitor)
 
     def ended(self, state: JobState, outcome: Outcome) -> None:
-        """Take note of a job's outcome: one that led and asks for no solution leads no longer."""
+        """Take note of a job's outcome: one that led, and neither asks nor comes again, leads no longer."""
         if isinstance(outcome, Defer) or not self._flights.leads(_name(state)):
             return
-        if not _has(outcome, Topic.CAPTCHA_REQUESTS):
+        if not _has(outcome, Topic.CAPTCHA_REQUESTS, *HELD.values()):
             self._lost(_name(state))
 
     # -- the topic ------------------------------------------------------------------------------------
@@ -296,8 +296,8 @@ def _solving(wait_s: float, state: JobState) -> Defer:
     )
 
 
-def _has(outcome: Outcome, topic: Topic) -> bool:
-    return isinstance(outcome, Done) and any(record.topic == topic for record in outcome.outgoing)
+def _has(outcome: Outcome, *topics: Topic) -> bool:
+    return isinstance(outcome, Done) and any(record.topic in topics for record in outcome.outgoing)
 
 
 @lru_cache(maxsize=1024)
