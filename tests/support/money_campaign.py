@@ -49,6 +49,8 @@ _SETTINGS = {
     "TIDEGATE_FETCHER__SOLVE_HOSTS": HOST,
     # Time-outs are of minutes: a busy machine shall be slow here, and not be taken for a fault.
     "TIDEGATE_FETCHER__TOTAL_TIMEOUT_S": "40",
+    # A request that waits for ten minutes here is one of a slow campaign: its answer shall still be good.
+    "TIDEGATE_FETCHER__CAPTCHA_LIFETIME_S": "3600",
     # A used-up budget is asked again at once: many solvers say so, at every moment.
     "TIDEGATE_FETCHER__BUDGET_RECHECK_S": "1",
     "TIDEGATE_SOLVER__CONCURRENCY": "5",

@@ -12,7 +12,8 @@ from tidegate.topics import Topic
 
 from tidegate_solver import events
 
-_LOOK_AGAIN_S = 1.0
+# Thousands may wait. Woken by every reading they would keep the process from ever reading again.
+_LOOK_AGAIN_S = 5.0
 
 
 class UnreadWatch:
@@ -42,9 +43,9 @@ class UnreadWatch:
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
-            await self._read()
-            self._turned.set()
-            self._turned = asyncio.Event()
+            if await self._read():
+                self._turned.set()
+                self._turned = asyncio.Event()
             await self._clock.sleep(self._read_every_s)
 
     def is_shut(self, site: str) -> bool:
@@ -53,27 +54,30 @@ class UnreadWatch:
         return self._wall.is_shut(partition, self._clock.monotonic())
 
     async def turned(self) -> None:
-        """Wait for the next reading, for a second at most: patience may run out meanwhile."""
+        """Wait until a partition opens or shuts, for seconds at most: patience may run out meanwhile."""
         try:
             async with asyncio.timeout(_LOOK_AGAIN_S):
                 await self._turned.wait()
         except TimeoutError:
             pass
 
-    async def _read(self) -> None:
+    async def _read(self) -> bool:
+        """Read once; say whether that changed anything for those who wait."""
         try:
             standing = await self._backlog.read(Topic.CAPTCHA_SOLUTIONS, "fetcher", unread=True)
         except BrokerError as error:
             if not self._blind and not self._wall.is_known(self._clock.monotonic()):
                 self._blind = True
                 self._emit(events.UnreadUnknown(error=str(error)))
-            return
+            return False
         self._blind = False
+        was_known = self._wall.is_known(self._clock.monotonic())
         now_ms = self._broker_clock.now_ms()
         ages_s = {
             partition: max(0.0, (now_ms - at_ms) / 1000) for partition, at_ms in standing.unread_ms.items()
         }
-        for change in self._wall.observe(ages_s, self._clock.monotonic()):
+        changes = self._wall.observe(ages_s, self._clock.monotonic())
+        for change in changes:
             if change.shut:
                 self._emit(events.UnreadWallShut(partition=change.partition, age_s=round(change.age_s, 3)))
             else:
@@ -82,3 +86,4 @@ class UnreadWatch:
                 )
         oldest_s = round(max(ages_s.values(), default=0.0), 3)
         self._emit(events.UnreadRead(records=standing.end - standing.done, oldest_s=oldest_s))
+        return bool(changes) or not was_known
