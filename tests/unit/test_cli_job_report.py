@@ -140,6 +140,16 @@ def test_a_job_without_an_outcome_waits_on_its_topic(topic: Topic) -> None:
     assert found.history[0].what == "accepted"
 
 
+def test_a_delayed_record_says_in_words_when_it_is_due() -> None:
+    """Even one whose state names a year that no calendar has."""
+    for due_ms, said in ((EPOCH_MS, "due 2026-01-01 00:00:00"), (2**62, f"due {2**62} ms")):
+        waits = msgspec.structs.replace(
+            sighting(Topic.RETRY_1M),
+            state=msgspec.structs.replace(job_state(), due_at_ms=due_ms),
+        )
+        assert known(rows(), [waits]).history[-1].what.endswith(said)
+
+
 def test_a_page_is_the_end_whatever_waits() -> None:
     """Copies of a job that was done collapse under its page (O1)."""
     found = known(rows(page=PAGE, solves=(SOLVE,)), [sighting(Topic.PAGES)])

@@ -20,6 +20,7 @@ from tidegate_cli.jobs.waiting import Search, search
 from tidegate_cli.results import results_of
 from tidegate_cli.warehouse import warehouse
 
+_LATEST_MS = 253_402_300_799_999
 _NOTHING = Search(sightings=(), whole=True)
 
 
@@ -86,7 +87,9 @@ def _show(known: JobReport, console: Console) -> None:
     console.print(table)
     console.print("\n[dim]history (UTC)[/]", highlight=False)
     for step in known.history:
-        at = f"{datetime.fromtimestamp(step.at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+        # A state that anybody may have written can name a time that no calendar has.
+        at_ms = min(max(step.at_ms, 0), _LATEST_MS)
+        at = f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
         console.print(f"  {at}  {_text(step.what)}", highlight=False, soft_wrap=True)
     console.print()
 

@@ -1,6 +1,7 @@
 """Where a job is and how it came there, put together from its rows and its waiting records. Pure."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 from tidegate.records import JobState
@@ -108,6 +109,13 @@ def _trace(sighting: Sighting | None) -> str:
     return trace_id({"traceparent": sighting.trace}) or ""
 
 
+def _time(ms: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"  # anybody may have written the header
+
+
 def _history(rows: JobRows | None, sightings: Sequence[Sighting]) -> tuple[Step, ...]:
     steps: dict[tuple[int, str], Step] = {}
 
@@ -121,7 +129,7 @@ def _history(rows: JobRows | None, sightings: Sequence[Sighting]) -> tuple[Step,
             add(state.accepted_at_ms, "accepted")
         elif sighting.topic in LANES.values():
             add(sighting.at_ms, "accepted")
-        due = "" if state is None or state.due_at_ms is None else f", due {state.due_at_ms}"
+        due = "" if state is None or state.due_at_ms is None else f", due {_time(state.due_at_ms)}"
         add(sighting.at_ms, f"record on {sighting.topic}[{sighting.partition}] at {sighting.offset}{due}")
     for solve in () if rows is None else rows.solves:
         add(solve.requested_ms, f"captcha asked for: {solve.kind}")
