@@ -19,9 +19,11 @@ from support.solver import (
 from support.virtual_time import LoopClock, virtually
 from tidegate.backlog import Standing
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus
+from tidegate.clock import BrokerClock
 from tidegate.consume.offsets import TopicPartition
 from tidegate.errors import BrokerError
 from tidegate.events import Event
+from tidegate.flow.unread import UnreadPolicy
 from tidegate.outcome import Done
 from tidegate.sites import partition_of
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
@@ -29,6 +31,7 @@ from tidegate.topics import Topic
 from tidegate_solver import events
 from tidegate_solver.app import assemble
 from tidegate_solver.handler import Solver
+from tidegate_solver.unread_watch import UnreadWatch
 
 SITE_PARTITION = partition_of(a_request().state.site.encode(), 4)
 
@@ -164,5 +167,34 @@ def test_answers_on_their_way_hold_nothing(age_s: float) -> None:
             await b.clock.sleep(3)
             assert await b.answer(a_request()) is SolutionStatus.SOLVED
             assert b.told() == []
+
+    virtually(main())
+
+
+def test_who_waits_is_woken_by_what_changed_and_not_by_every_reading() -> None:
+    """Thousands may wait; woken each time they would leave a busy process no time to read."""
+
+    async def main() -> None:
+        clock, readings = LoopClock(), Readings()
+        watch = UnreadWatch(
+            UnreadPolicy(),
+            readings,
+            partitions=4,
+            read_every_s=0.5,
+            clock=clock,
+            broker_clock=BrokerClock(clock),
+            emit=lambda _: None,
+        )
+        readings.unread_ms = {SITE_PARTITION: clock.wall_ms() - 300_000}
+        reading = asyncio.create_task(watch.run())  # noqa: TID251 -- ended below
+        await clock.sleep(1.1)
+        waiting = asyncio.create_task(watch.turned())  # noqa: TID251 -- awaited below
+        await clock.sleep(3.0)
+        assert not waiting.done()
+        readings.unread_ms = {}
+        await clock.sleep(0.6)
+        assert waiting.done()
+        assert not watch.is_shut(a_request().state.site)
+        reading.cancel()
 
     virtually(main())
