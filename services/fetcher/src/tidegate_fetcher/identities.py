@@ -47,9 +47,9 @@ class Identities:
 
     def held(self, state: JobState, job: UrlJob, now_ms: int, age_s: float) -> Defer | None:
         """Return the deferral of a job that would be challenged in vain."""
-        visitor = (state.site, self._who(job).identity or "")
-        if not self._flights.knows(visitor):
+        if not len(self._flights):
             return None
+        visitor = (state.site, self._who(job).identity or "")
         wait_s = self._flights.holds(visitor, _name(state), now_ms, age_s)
         return None if wait_s is None else _solving(wait_s, state)
 
