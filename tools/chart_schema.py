@@ -20,7 +20,7 @@ from tidegate.settings import Settings
 CHART = Path(__file__).resolve().parents[1] / "helm" / "tidegate"
 SCHEMA = CHART / "values.schema.json"
 README = CHART / "README.md"
-SERVICES = ("fetcher", "solver", "storer")
+SERVICES = ("fetcher", "solver", "storer", "monitor")
 
 # What an empty or plain default does not say. A star stands for any service.
 _FREE_MAP = {"type": "object"}
@@ -75,7 +75,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
 }
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # Set by the chart itself, from a secret or from a value of its own.
-_OURS = {"solver": {"api_key"}}
+_OURS = {"solver": {"api_key"}, "monitor": {"host", "port", "token", "webhook"}}
 _HIDDEN = {"kafka", "clickhouse", "telemetry", "health"}
 
 

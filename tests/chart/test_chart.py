@@ -11,12 +11,14 @@ from tidegate.settings import load
 
 pytestmark = pytest.mark.chart
 
-SERVICES = ("fetcher", "solver", "storer")
+SERVICES = ("fetcher", "solver", "storer", "monitor")
 EVERYTHING = CHART / "ci/everything-values.yaml"
 PLAIN = CHART / "ci/plain-values.yaml"
 STRIMZI = CHART / "examples/strimzi.yaml"
 # Kinds of custom resources: their schemas are not Kubernetes' own.
 _CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+# Of secrets that are more than a word, by the file's name.
+_CONTENTS = {"webhook": "https://hooks.example.com/x"}
 
 
 def changed(path: Path, **changes: Any) -> Values:
@@ -37,7 +39,8 @@ def test_every_manifest_is_what_kubernetes_takes(path: Path) -> None:
     from kubernetes_validate.utils import validate  # noqa: PLC0415 -- there only where the chart's tests run
 
     manifests = render(values_of(path))
-    assert len(of_kind(manifests, "Deployment")) == len(SERVICES)
+    # The monitor alone may be left out, and the plain values leave it out.
+    assert len(of_kind(manifests, "Deployment")) == len(SERVICES) - (path == PLAIN)
     for manifest in manifests:
         if manifest["kind"] not in _CUSTOM:
             validate(manifest, "1.36", strict=True)
@@ -86,7 +89,7 @@ def environment_of(deployment: Manifest, folder: Path) -> dict[str, str]:
             )
             file = folder / value.removeprefix("/run/secrets/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("secret", "ascii")
+            file.write_text(_CONTENTS.get(file.name, "secret"), "ascii")
             value = str(file)
         environment[variable["name"]] = value
     return environment
@@ -132,6 +135,7 @@ def test_every_service_may_have_a_kafka_user_of_its_own() -> None:
         "fetcher": "kafka-fetcher",
         "solver": "kafka-solver",
         "storer": "kafka-credentials",
+        "monitor": "kafka-credentials",
         "topics": "kafka-deployer",
         "migrate": "kafka-deployer",
     }
@@ -142,7 +146,7 @@ def test_every_service_may_have_a_kafka_user_of_its_own() -> None:
 def test_an_autoscaled_service_has_no_count_of_its_own() -> None:
     """An upgrade would set it back."""
     deployments = of_kind(render(values_of(EVERYTHING)), "Deployment")
-    assert all("replicas" not in each["spec"] for each in deployments.values())
+    assert {name for name, each in deployments.items() if "replicas" in each["spec"]} == {"demo-monitor"}
     plain = of_kind(render(values_of(PLAIN)), "Deployment")
     assert {name: each["spec"]["replicas"] for name, each in plain.items()} == {
         "demo-fetcher": 2,
@@ -169,7 +173,40 @@ def test_the_fetcher_reaches_public_addresses_only() -> None:
     (block, *_) = outside[0]["to"]
     assert block["ipBlock"]["cidr"] == "0.0.0.0/0"
     assert {"10.0.0.0/8", "169.254.0.0/16", "127.0.0.0/8"} <= set(block["ipBlock"]["except"])
-    assert "ipBlock" not in str(policies["demo-storer"]["spec"]["egress"])
+    for name in ("demo-storer", "demo-monitor"):
+        assert "ipBlock" not in str(policies[name]["spec"]["egress"])
+
+
+def test_the_monitors_page_is_reached_and_its_webhook_only_when_there_is_one() -> None:
+    """Its service and policy name the ports it listens on; no other service has a page."""
+    manifests = render(values_of(EVERYTHING))
+    policies = of_kind(manifests, "NetworkPolicy")
+    open_ports = {
+        name: [each["port"] for rule in policy["spec"]["ingress"] for each in rule["ports"]]
+        for name, policy in policies.items()
+    }
+    assert open_ports.pop("demo-monitor") == [8090, 8095]
+    assert set(map(tuple, open_ports.values())) == {(8090,)}
+    assert "ipBlock" in str(policies["demo-monitor"]["spec"]["egress"])
+    (service,) = of_kind(manifests, "Service").values()
+    pod = of_kind(manifests, "Deployment")["demo-monitor"]["spec"]["template"]
+    listening = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0]["ports"]}
+    assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == listening
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_without_the_monitor_nothing_of_it_is_left() -> None:
+    """Its switch takes service, account and policy with it."""
+    manifests = render(changed(STRIMZI, services__monitor={"enabled": False}))
+    names = {each["metadata"]["name"] for each in manifests}
+    assert "demo-storer" in names
+    assert "demo-monitor" not in names
+
+
+def test_a_monitor_has_no_budget() -> None:
+    """A node drain may take it: another one knows after seconds what it knew."""
+    budgets = of_kind(render(values_of(STRIMZI)), "PodDisruptionBudget")
+    assert set(budgets) == {"demo-fetcher", "demo-solver", "demo-storer"}
 
 
 def test_selectors_of_services_do_not_overlap() -> None:
@@ -199,6 +236,8 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
     ("changes", "sentence"),
     [
         ({"kafka__bootstrap": ""}, "kafka.bootstrap is empty"),
+        ({"services__monitor__existingSecret": ""}, "services.monitor.existingSecret is empty"),
+        ({"services__monitor__settings__TOKEN": "x"}, "TOKEN"),
         ({"kafka__minInsyncReplicas": 4}, "nothing could be produced"),
         ({"kafka__existingSecret": ""}, "kafka.existingSecret is empty"),
         ({"services__solver__existingSecret": ""}, "services.solver.existingSecret is empty"),

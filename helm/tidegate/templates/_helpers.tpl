@@ -89,6 +89,12 @@ capabilities: {drop: [ALL]}
 {{- if eq .service "solver" }}
 - {name: TIDEGATE_SOLVER__API_KEY_FILE, value: /run/secrets/solver/api-key}
 {{- end }}
+{{- if eq .service "monitor" }}
+- {name: TIDEGATE_MONITOR__TOKEN_FILE, value: /run/secrets/monitor/token}
+{{- if $values.services.monitor.webhookKey }}
+- {name: TIDEGATE_MONITOR__WEBHOOK_FILE, value: /run/secrets/monitor/webhook}
+{{- end }}
+{{- end }}
 - {name: TIDEGATE_TELEMETRY__LOG_LEVEL, value: {{ $values.telemetry.logLevel }}}
 - {name: TIDEGATE_TELEMETRY__TRACE_RATIO, value: {{ $values.telemetry.traceRatio | quote }}}
 - {name: TIDEGATE_TELEMETRY__METRICS, value: {{ $values.telemetry.metrics | quote }}}
@@ -147,6 +153,17 @@ capabilities: {drop: [ALL]}
     defaultMode: 0440
     items: [{key: {{ $values.services.solver.apiKeyKey }}, path: api-key}]
 {{- end }}
+{{- if eq .service "monitor" }}
+- name: monitor-secret
+  secret:
+    secretName: {{ $values.services.monitor.existingSecret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $values.services.monitor.tokenKey }}, path: token}
+      {{- with $values.services.monitor.webhookKey }}
+      - {key: {{ . }}, path: webhook}
+      {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "tidegate.secretMounts" -}}
@@ -160,5 +177,8 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .service "solver" }}
 - {name: solver-secret, mountPath: /run/secrets/solver, readOnly: true}
+{{- end }}
+{{- if eq .service "monitor" }}
+- {name: monitor-secret, mountPath: /run/secrets/monitor, readOnly: true}
 {{- end }}
 {{- end -}}
