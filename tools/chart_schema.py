@@ -75,7 +75,11 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
 }
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # Set by the chart itself, from a secret or from a value of its own.
-_OURS = {"solver": {"api_key"}, "monitor": {"host", "port", "token", "webhook"}}
+_OURS = {
+    "fetcher": {"proxies_file", "policy_file"},
+    "solver": {"api_key", "proxies"},
+    "monitor": {"host", "port", "token", "webhook"},
+}
 _HIDDEN = {"kafka", "clickhouse", "telemetry", "health"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.chart import CHART, Manifest, Values, cases, of_kind, pod_specs, render, values_of
 from tidegate.settings import load
+from tidegate_solver.settings import Settings as SolverSettings
 
 pytestmark = pytest.mark.chart
 
@@ -18,7 +19,7 @@ STRIMZI = CHART / "examples/strimzi.yaml"
 # Kinds of custom resources: their schemas are not Kubernetes' own.
 _CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
 # Of secrets that are more than a word, by the file's name.
-_CONTENTS = {"webhook": "https://hooks.example.com/x"}
+_CONTENTS = {"webhook": "https://hooks.example.com/x", "proxies": "http://proxy.example.com:3128"}
 
 
 def changed(path: Path, **changes: Any) -> Values:
@@ -193,6 +194,26 @@ def test_the_monitors_page_is_reached_and_its_webhook_only_when_there_is_one() -
     listening = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0]["ports"]}
     assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == listening
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_the_proxies_and_the_policy_reach_those_who_read_them(tmp_path: Path) -> None:
+    """The list as a secret's file for fetcher and solver, the rules as they were written for the fetcher."""
+    manifests = render(values_of(EVERYTHING))
+    deployments = of_kind(manifests, "Deployment")
+    named = {name: environment_of(each, tmp_path) for name, each in deployments.items()}
+    assert {name for name, each in named.items() if "PROXIES_FILE" in str(each)} == {
+        "demo-fetcher",
+        "demo-solver",
+    }
+    settings = load(SolverSettings, named["demo-solver"])
+    assert [each.get_secret_value() for each in settings.solver.proxies.values()] == [_CONTENTS["proxies"]]
+    policy = named["demo-fetcher"]["TIDEGATE_FETCHER__POLICY_FILE"]
+    pod = deployments["demo-fetcher"]["spec"]["template"]["spec"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "policy"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "policy"]
+    content = of_kind(manifests, "ConfigMap")[volume["configMap"]["name"]]["data"]
+    assert policy == f"{mount['mountPath']}/policy.toml"
+    assert content == {"policy.toml": values_of(EVERYTHING)["services"]["fetcher"]["policy"]}
 
 
 def test_without_the_monitor_nothing_of_it_is_left() -> None:

@@ -12,7 +12,7 @@ from support.packaging import ROOT, read
 PAGES = tuple(f"docs/{name}.md" for name in ("operations", "upgrade", "faq", "scaling", "sizing", "security"))
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINE = re.compile(r"^ {4,}(\S.*)$", re.MULTILINE)
-_VALUE = re.compile(r"(?:services|kafka|clickhouse|autoscaling|hooks|networkPolicy|telemetry)\.[\w*.]+\w")
+_VALUE = re.compile(r"(?:services|kafka|clickhouse|proxies|autoscaling|hooks|networkPolicy|telemetry)\.[\w*.]+\w")
 _SERVICES = ("fetcher", "solver", "storer", "monitor")
 _TEMPLATES = "".join(path.read_text("utf-8") for path in (ROOT / "helm/tidegate/templates").rglob("*.yaml"))
 

@@ -89,6 +89,16 @@ capabilities: {drop: [ALL]}
 {{- if eq .service "solver" }}
 - {name: TIDEGATE_SOLVER__API_KEY_FILE, value: /run/secrets/solver/api-key}
 {{- end }}
+{{- if $values.proxies.existingSecret }}
+{{- range list "fetcher" "solver" }}
+{{- if eq . $.service }}
+- {name: TIDEGATE_{{ upper . }}__PROXIES_FILE, value: /run/secrets/proxies/proxies}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (eq .service "fetcher") $values.services.fetcher.policy }}
+- {name: TIDEGATE_FETCHER__POLICY_FILE, value: /etc/tidegate/policy.toml}
+{{- end }}
 {{- if eq .service "monitor" }}
 - {name: TIDEGATE_MONITOR__TOKEN_FILE, value: /run/secrets/monitor/token}
 {{- if $values.services.monitor.webhookKey }}
@@ -153,6 +163,17 @@ capabilities: {drop: [ALL]}
     defaultMode: 0440
     items: [{key: {{ $values.services.solver.apiKeyKey }}, path: api-key}]
 {{- end }}
+{{- if and (has .service (list "fetcher" "solver")) $values.proxies.existingSecret }}
+- name: proxies-secret
+  secret:
+    secretName: {{ $values.proxies.existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ $values.proxies.key }}, path: proxies}]
+{{- end }}
+{{- if and (eq .service "fetcher") $values.services.fetcher.policy }}
+- name: policy
+  configMap: {name: {{ include "tidegate.name" .root }}-policy}
+{{- end }}
 {{- if eq .service "monitor" }}
 - name: monitor-secret
   secret:
@@ -177,6 +198,12 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .service "solver" }}
 - {name: solver-secret, mountPath: /run/secrets/solver, readOnly: true}
+{{- end }}
+{{- if and (has .service (list "fetcher" "solver")) $values.proxies.existingSecret }}
+- {name: proxies-secret, mountPath: /run/secrets/proxies, readOnly: true}
+{{- end }}
+{{- if and (eq .service "fetcher") $values.services.fetcher.policy }}
+- {name: policy, mountPath: /etc/tidegate, readOnly: true}
 {{- end }}
 {{- if eq .service "monitor" }}
 - {name: monitor-secret, mountPath: /run/secrets/monitor, readOnly: true}
