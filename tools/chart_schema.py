@@ -72,6 +72,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "networkPolicy.dataPeers": _OBJECTS,
     "networkPolicy.privateNetworks": _STRINGS,
     "hooks.resources": _RESOURCES,
+    "doctor.resources": _RESOURCES,
 }
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # Set by the chart itself, from a secret or from a value of its own.

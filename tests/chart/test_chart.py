@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.chart import CHART, Manifest, Values, cases, of_kind, pod_specs, render, values_of
 from tidegate.settings import load
+from tidegate_fetcher.settings import Settings as FetcherSettings
 from tidegate_solver.settings import Settings as SolverSettings
 
 pytestmark = pytest.mark.chart
@@ -77,10 +78,9 @@ def test_the_services_accept_their_environment(path: Path, tmp_path: Path) -> No
         assert settings.kafka.bootstrap == values_of(path)["kafka"]["bootstrap"]
 
 
-def environment_of(deployment: Manifest, folder: Path) -> dict[str, str]:
+def environment_of(owner: Manifest, folder: Path) -> dict[str, str]:
     """Return a pod's environment, its secrets' files in a folder of the test's."""
-    spec = deployment["spec"]["template"]["spec"]
-    (container, *_) = spec["containers"]
+    ((container, *_),) = [spec["containers"] for spec in pod_specs([owner]).values()]
     environment = {}
     for variable in container["env"]:
         value = variable.get("value", "from-a-secret")
@@ -125,6 +125,7 @@ def test_every_service_may_have_a_kafka_user_of_its_own() -> None:
     """The secret is mounted, its user is named, and those without one have the common one."""
     own = {f"services__{name}__kafkaSecret": f"kafka-{name}" for name in ("fetcher", "solver")}
     others = {"hooks__kafkaSecret": "kafka-deployer", "autoscaling__kafkaSecret": "kafka-keda"}
+    others["doctor__kafkaSecret"] = "kafka-operator"
     manifests = render(changed(STRIMZI, **own, **others))
     found = {}
     for name, spec in pod_specs(manifests).items():
@@ -139,6 +140,7 @@ def test_every_service_may_have_a_kafka_user_of_its_own() -> None:
         "monitor": "kafka-credentials",
         "topics": "kafka-deployer",
         "migrate": "kafka-deployer",
+        "doctor": "kafka-operator",
     }
     (trigger,) = of_kind(manifests, "TriggerAuthentication").values()
     assert {each["name"] for each in trigger["spec"]["secretTargetRef"]} == {"kafka-keda"}
@@ -194,6 +196,30 @@ def test_the_monitors_page_is_reached_and_its_webhook_only_when_there_is_one() -
     listening = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0]["ports"]}
     assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == listening
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_the_test_pod_asks_the_doctor_with_what_the_services_have(tmp_path: Path) -> None:
+    """Accounts and proxies are judged by the settings of those who use them, from its own environment."""
+    manifests = render(values_of(EVERYTHING))
+    (pod,) = of_kind(manifests, "Pod").values()
+    (container,) = pod["spec"]["containers"]
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert container["args"] == ["doctor"]
+    assert "/cli@" in container["image"]
+    environment = environment_of(pod, tmp_path)
+    solver = load(SolverSettings, environment)
+    assert solver.solver.api_key.get_secret_value() == "secret"
+    assert solver.clickhouse.url == values_of(EVERYTHING)["clickhouse"]["url"]
+    assert load(FetcherSettings, environment).fetcher.site_concurrency == 2
+    own = {name: environment_of(each, tmp_path) for name, each in of_kind(manifests, "Deployment").items()}
+    for name, lacks in (
+        ("demo-fetcher", {"TIDEGATE_FETCHER__POLICY_FILE", "HTTPS_PROXY"}),
+        ("demo-solver", set()),
+    ):
+        assert own[name].items() - environment.items() <= {
+            each for each in own[name].items() if each[0] in lacks
+        }
+    assert "ipBlock" in str(of_kind(manifests, "NetworkPolicy")["demo-doctor"]["spec"]["egress"])
 
 
 def test_the_proxies_and_the_policy_reach_those_who_read_them(tmp_path: Path) -> None:

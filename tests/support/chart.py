@@ -47,7 +47,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
 def pod_specs(manifests: list[Manifest]) -> dict[str, Manifest]:
     """Return every pod's specification by the name of its owner."""
     return {
-        each["metadata"]["name"]: each["spec"]["template"]["spec"]
+        each["metadata"]["name"]: each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
         for each in manifests
-        if each["kind"] in {"Deployment", "Job"}
+        if each["kind"] in {"Deployment", "Job", "Pod"}
     }

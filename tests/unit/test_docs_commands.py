@@ -12,7 +12,9 @@ from support.packaging import ROOT, read
 PAGES = tuple(f"docs/{name}.md" for name in ("operations", "upgrade", "faq", "scaling", "sizing", "security"))
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINE = re.compile(r"^ {4,}(\S.*)$", re.MULTILINE)
-_VALUE = re.compile(r"(?:services|kafka|clickhouse|proxies|autoscaling|hooks|networkPolicy|telemetry)\.[\w*.]+\w")
+_VALUE = re.compile(
+    r"(?:services|kafka|clickhouse|proxies|autoscaling|hooks|doctor|networkPolicy|telemetry)\.[\w*.]+\w"
+)
 _SERVICES = ("fetcher", "solver", "storer", "monitor")
 _TEMPLATES = "".join(path.read_text("utf-8") for path in (ROOT / "helm/tidegate/templates").rglob("*.yaml"))
 
@@ -58,7 +60,7 @@ def test_helm_is_given_a_chart_and_values_that_exist(page: str) -> None:
         if words[0] != "helm":
             continue
         verb, release, *rest = words[1:]
-        assert verb in {"install", "upgrade", "template", "rollback", "uninstall"}
+        assert verb in {"install", "upgrade", "template", "rollback", "uninstall", "test"}
         assert release == "tidegate"
         if verb in {"install", "upgrade", "template"}:
             assert (ROOT / rest[0] / "Chart.yaml").exists(), words

@@ -19,13 +19,16 @@ app.kubernetes.io/component: {{ .service }}
 
 {{- define "tidegate.image" -}}
 {{- $tag := .root.Values.image.tag | default .root.Chart.AppVersion -}}
-{{- printf "%s/%s%s%s" .root.Values.image.repository .service (ternary "@" ":" (hasPrefix "sha256:" $tag)) $tag -}}
+{{- $image := ternary "cli" .service (eq .service "doctor") -}}
+{{- printf "%s/%s%s%s" .root.Values.image.repository $image (ternary "@" ":" (hasPrefix "sha256:" $tag)) $tag -}}
 {{- end -}}
 
 {{/* The secret with a service's Kafka credentials: its own, or the one for all. */}}
 {{- define "tidegate.kafkaSecret" -}}
 {{- $own := "" -}}
-{{- if eq .service "cli" }}{{ $own = .root.Values.hooks.kafkaSecret }}{{ else }}{{ $own = (get .root.Values.services .service).kafkaSecret }}{{ end -}}
+{{- if eq .service "cli" }}{{ $own = .root.Values.hooks.kafkaSecret -}}
+{{- else if eq .service "doctor" }}{{ $own = .root.Values.doctor.kafkaSecret -}}
+{{- else }}{{ $own = (get .root.Values.services .service).kafkaSecret }}{{ end -}}
 {{- $own | default .root.Values.kafka.existingSecret -}}
 {{- end -}}
 
@@ -75,7 +78,7 @@ capabilities: {drop: [ALL]}
 - {name: TIDEGATE_KAFKA__KEY_FILE, value: /run/secrets/kafka/tls.key}
 {{- end }}
 {{- end }}
-{{- if has .service (list "storer" "cli") }}
+{{- if has .service (list "storer" "cli" "doctor") }}
 - {name: TIDEGATE_CLICKHOUSE__URL, value: {{ $values.clickhouse.url | quote }}}
 - {name: TIDEGATE_CLICKHOUSE__USER, value: {{ $values.clickhouse.user | quote }}}
 - {name: TIDEGATE_CLICKHOUSE__DATABASE, value: {{ $values.clickhouse.database | quote }}}
@@ -86,12 +89,12 @@ capabilities: {drop: [ALL]}
 - {name: TIDEGATE_CLICKHOUSE__PASSWORD_FILE, value: /run/secrets/clickhouse/password}
 {{- end }}
 {{- end }}
-{{- if eq .service "solver" }}
+{{- if has .service (list "solver" "doctor") }}
 - {name: TIDEGATE_SOLVER__API_KEY_FILE, value: /run/secrets/solver/api-key}
 {{- end }}
 {{- if $values.proxies.existingSecret }}
 {{- range list "fetcher" "solver" }}
-{{- if eq . $.service }}
+{{- if has $.service (list . "doctor") }}
 - {name: TIDEGATE_{{ upper . }}__PROXIES_FILE, value: /run/secrets/proxies/proxies}
 {{- end }}
 {{- end }}
@@ -115,11 +118,12 @@ capabilities: {drop: [ALL]}
 {{- range $key, $value := $values.settings }}
 - {name: {{ printf "TIDEGATE_%s" ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
-{{- with get $values.services .service }}
-{{- $service := $.service }}
-{{- range $key, $value := .settings }}
+{{- range $service := ternary (list "fetcher" "solver") (list .service) (eq .service "doctor") }}
+{{- range $key, $value := (get $values.services $service | default dict).settings }}
 - {name: {{ printf "TIDEGATE_%s__%s" ($service | upper) ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
+{{- end }}
+{{- with get $values.services .service }}
 {{- with .extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -149,21 +153,21 @@ capabilities: {drop: [ALL]}
       - {key: {{ $keys.key }}, path: tls.key}
       {{- end }}
 {{- end }}
-{{- if and (has .service (list "storer" "cli")) $values.clickhouse.existingSecret }}
+{{- if and (has .service (list "storer" "cli" "doctor")) $values.clickhouse.existingSecret }}
 - name: clickhouse-secret
   secret:
     secretName: {{ $values.clickhouse.existingSecret }}
     defaultMode: 0440
     items: [{key: {{ $values.clickhouse.passwordKey }}, path: password}]
 {{- end }}
-{{- if eq .service "solver" }}
+{{- if has .service (list "solver" "doctor") }}
 - name: solver-secret
   secret:
     secretName: {{ $values.services.solver.existingSecret }}
     defaultMode: 0440
     items: [{key: {{ $values.services.solver.apiKeyKey }}, path: api-key}]
 {{- end }}
-{{- if and (has .service (list "fetcher" "solver")) $values.proxies.existingSecret }}
+{{- if and (has .service (list "fetcher" "solver" "doctor")) $values.proxies.existingSecret }}
 - name: proxies-secret
   secret:
     secretName: {{ $values.proxies.existingSecret }}
@@ -193,13 +197,13 @@ capabilities: {drop: [ALL]}
 {{- if ne $values.kafka.securityProtocol "PLAINTEXT" }}
 - {name: kafka-secret, mountPath: /run/secrets/kafka, readOnly: true}
 {{- end }}
-{{- if and (has .service (list "storer" "cli")) $values.clickhouse.existingSecret }}
+{{- if and (has .service (list "storer" "cli" "doctor")) $values.clickhouse.existingSecret }}
 - {name: clickhouse-secret, mountPath: /run/secrets/clickhouse, readOnly: true}
 {{- end }}
-{{- if eq .service "solver" }}
+{{- if has .service (list "solver" "doctor") }}
 - {name: solver-secret, mountPath: /run/secrets/solver, readOnly: true}
 {{- end }}
-{{- if and (has .service (list "fetcher" "solver")) $values.proxies.existingSecret }}
+{{- if and (has .service (list "fetcher" "solver" "doctor")) $values.proxies.existingSecret }}
 - {name: proxies-secret, mountPath: /run/secrets/proxies, readOnly: true}
 {{- end }}
 {{- if and (eq .service "fetcher") $values.services.fetcher.policy }}
