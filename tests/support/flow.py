@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
+from support import site_river
 from tidegate.clock import seeded_random
 from tidegate.flow.adaptive_limit import AdaptiveLimit, Ending, LimitPolicy, Place
 from tidegate.flow.breaker import Breaker, BreakerPolicy, BreakerState, Pass
@@ -411,4 +412,7 @@ RIVERS: dict[str, Callable[[Scenario], Series]] = {
     "intake": intake,
     "shed": shed,
     "workers": workers,
+    "site": lambda scenario: site_river.play(
+        scenario.source, scenario.peer, scenario.policies, scenario.seconds
+    ),
 }

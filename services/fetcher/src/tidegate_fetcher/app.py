@@ -106,9 +106,11 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         SiteLimits(
             lambda site: health.slowed(site, _rule(policies.of(site).rule, delays.get(site))),
             wait_s=settings.site_wait_s,
+            pace=settings.pace(),
         ),
         context.clock,
         settings.site_wait_s,
+        context.emit,
     )
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit, proxies.has_room)
     watch = RunWatch(context.reader, context.clock, context.emit)

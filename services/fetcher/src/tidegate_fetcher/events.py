@@ -108,6 +108,19 @@ class SiteCleared(Event, frozen=True):
     site: str
 
 
+class SitePaceChanged(Event, frozen=True):
+    """A site was slowed by its own answers, deeper or for the first time, held, or let go again.
+
+    ``why`` is ``429``, ``503``, ``latency``, or ``recovered``. ``interval_s`` seconds lie between two of its
+    requests at least, 0 at full pace; it is left alone for ``hold_s``.
+    """
+
+    site: str
+    why: str
+    interval_s: float
+    hold_s: float
+
+
 class RunChanged(Event, frozen=True):
     """An operator said how a run stands: ``running``, ``paused`` or ``cancelled``."""
 

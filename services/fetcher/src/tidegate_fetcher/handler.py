@@ -43,6 +43,7 @@ from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.run_watch import RunWatch
 from tidegate_fetcher.session_memory import SessionMemory
 from tidegate_fetcher.sessions import Visit
+from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_policies import SitePolicies
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
@@ -312,6 +313,8 @@ class Fetcher:
             failed: Retry | None = classify.blocked(found, response, job.max_retries, state)
         else:
             failed = classify.failure(response, job.max_retries, state)
+        after_s = None if failed is None else failed.after_s
+        self._limiter.answered(state.site, Answered(response.status, response.elapsed_ms / 1000, after_s))
         if failed is not None:
             if visit is not None:
                 self._identities.failed(visit, state, failed, of_proxy=response.status == 407)

@@ -5,9 +5,12 @@ from bisect import insort
 from operator import attrgetter
 
 from tidegate.clock import Clock
+from tidegate.events import Emit
 from tidegate.records import Lane
 
+from tidegate_fetcher.events import SitePaceChanged
 from tidegate_fetcher.site_limits import Go, SiteLimits
+from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_slots import Claim, Later, Never
 
 
@@ -23,10 +26,13 @@ class _Turn:
 class SiteLimiter:
     """Hands out a site's turns: by rank, and within a rank in the order in which jobs came."""
 
-    def __init__(self, limits: SiteLimits, clock: Clock, wait_s: float) -> None:
+    def __init__(
+        self, limits: SiteLimits, clock: Clock, wait_s: float, emit: Emit = lambda _event: None
+    ) -> None:
         self._limits = limits
         self._clock = clock
         self._wait_s = wait_s
+        self._emit = emit
         self._queues: dict[str, list[_Turn]] = {}
         self._alarms: dict[str, asyncio.TimerHandle] = {}
 
@@ -44,6 +50,19 @@ class SiteLimiter:
         """Give a place back; the next in the queue gets it."""
         self._limits.leave(site, started, self._clock.monotonic())
         self._wake(site)
+
+    def answered(self, site: str, answer: Answered) -> None:
+        """Take note of a site's answer; who waits in hand is looked at again at his turn."""
+        change = self._limits.answered(site, answer, self._clock.monotonic())
+        if change is not None:
+            self._emit(
+                SitePaceChanged(
+                    site=site,
+                    why=change.why,
+                    interval_s=round(change.interval_s, 3),
+                    hold_s=round(change.hold_s, 3),
+                )
+            )
 
     def learn(self, site: str, lane: Lane, in_s: float) -> None:
         """Take note of a turn that somebody booked before us."""

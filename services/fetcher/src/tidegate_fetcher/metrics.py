@@ -127,6 +127,16 @@ METRICS = (
         action="Many at once: our addresses are known; look at the proxies.",
     ),
     Metric(
+        name="tidegate.sites.pace.changes",
+        kind=Kind.COUNTER,
+        unit="{change}",
+        labels=("why",),
+        sources=(Source(events.SitePaceChanged),),
+        meaning="Times that a site was slowed by its own answers (`429`, `503`, `latency`), or was let go "
+        "again (`recovered`).",
+        action="`429` for long: the log names the sites; give them a rate in the policy file.",
+    ),
+    Metric(
         name="tidegate.runs.interruptions",
         kind=Kind.COUNTER,
         unit="{time}",

@@ -12,10 +12,12 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tidegate_fetcher.policy_settings import PolicySettings
 from tidegate_fetcher.proxy_settings import ProxySettings
+from tidegate_fetcher.site_pace import PacePolicy
 from tidegate_fetcher.site_policies import SitePolicy
 from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.wall_settings import WallSettings
 
+_PACE = PacePolicy()
 DEFAULT_USER_AGENT = "Tidegate/0.1 (+mailto:contact-not-set@example.invalid)"
 
 
@@ -56,6 +58,25 @@ class FetcherSettings(PolicySettings, ProxySettings, WallSettings):
         le=30,
         description="Seconds that a job may wait in hand for its site's turn; with more to wait it is "
         "deferred. The default is the shortest delay topic: waiting longer in hand gains nothing.",
+    )
+    site_slowdown: bool = Field(
+        default=True,
+        description="Slow a site down that answers 429 or 503 or becomes slow, and leave it alone for as "
+        "long as its Retry-After says. A site that asks for patience and is asked on is a site that bans.",
+    )
+    site_slowest_s: float = Field(
+        _PACE.slowest_s,
+        gt=0,
+        le=3600,
+        description="Seconds between two requests of one slowed site at most. At the default a site that is "
+        "down costs two attempts a minute, and its return is seen within that time.",
+    )
+    site_hold_most_s: float = Field(
+        _PACE.hold_most_s,
+        ge=0,
+        le=86_400,
+        description="Seconds that one Retry-After holds a whole site at most; the job that was told waits "
+        "for all of it. A site that says a year is asked again, once, after this.",
     )
     connect_timeout_s: float = Field(
         10.0, gt=0, le=60, description="Seconds for name, TCP and TLS. Three SYN retransmissions fit."
@@ -145,6 +166,12 @@ class FetcherSettings(PolicySettings, ProxySettings, WallSettings):
         le=19,
         description="Compression of stored bodies. Level 1 is 80 us a 29 KB page, 3 is 120 us.",
     )
+
+    def pace(self) -> PacePolicy | None:
+        """Return how far sites are slowed by their answers; None where they are not."""
+        if not self.site_slowdown:
+            return None
+        return PacePolicy(slowest_s=self.site_slowest_s, hold_most_s=self.site_hold_most_s)
 
     def site_policy(self) -> SitePolicy:
         """Return what holds at a site of which the policy file says nothing."""

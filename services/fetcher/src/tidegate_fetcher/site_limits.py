@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 from tidegate.records import Lane
 
+from tidegate_fetcher.site_pace import Answered, Change, PacePolicy
 from tidegate_fetcher.site_slots import Claim, Later, Never, SiteRule, Slots
 
 _RANKS = 1 + len(Lane)
@@ -37,15 +38,21 @@ class _Site(msgspec.Struct):
 class SiteLimits:
     """The state of all sites; of those with nothing in hand ``remembered``, the least recently used go first.
 
-    ``rule_of`` says how often a site may be asked; ``wait_s`` is the longest wait in hand. ``now`` is
-    monotonic seconds everywhere.
+    ``rule_of`` says how often a site may be asked; ``wait_s`` is the longest wait in hand; without ``pace``
+    sites are not slowed by their answers. ``now`` is monotonic seconds everywhere.
     """
 
     def __init__(
-        self, rule_of: Callable[[str], SiteRule], *, wait_s: float, remembered: int = 10_000
+        self,
+        rule_of: Callable[[str], SiteRule],
+        *,
+        wait_s: float,
+        pace: PacePolicy | None = None,
+        remembered: int = 10_000,
     ) -> None:
         self._rule_of = rule_of
         self._wait_s = wait_s
+        self._pace = pace
         self._remembered = remembered
         self._sites: OrderedDict[str, _Site] = OrderedDict()
 
@@ -98,6 +105,16 @@ class SiteLimits:
         load.slots.served(now - started)
         self._forget()
 
+    def answered(self, site: str, answer: Answered, now: float) -> Change | None:
+        """Take note of a site's answer: it may slow the site, hold it, or let it go."""
+        if self._pace is None:
+            return None
+        rule, load = self._rule_of(site), self._of(site, now)
+        own_s = max(rule.interval_s, load.slots.service_s / rule.concurrency)
+        change = load.slots.pace.answered(self._pace, answer, own_s, now)
+        self._forget()
+        return change
+
     def learn(self, site: str, lane: Lane, slot: float, now: float) -> None:
         """Take note that a slot was booked by whoever had the site before us."""
         rule = self._rule_of(site)
@@ -136,4 +153,4 @@ class SiteLimits:
 def _pace_s(load: _Site, rule: SiteRule, now: float) -> float:
     """Return seconds a request. Those that run count by their age: a site that hangs shows at once."""
     age = now - load.started_sum / load.running if load.running else 0.0
-    return max(load.slots.service_s, age) / rule.concurrency
+    return max(max(load.slots.service_s, age) / rule.concurrency, load.slots.pace.interval_s)

@@ -10,10 +10,11 @@ is the next one of that tenth, not the end of a queue that may be days long. A l
 urgent jobs do not stand behind a million others; where two lanes book the same turn, who loses it goes on in
 the tenth, and goes first when he is back.
 
-A slot by a limit of requests a second is certain: it cannot come sooner. A slot by the site's own speed is a
-guess, which one slow minute spoils, so nobody is sent away on its account for longer than twice what he has
-waited already, and he asks again then. A booking that nobody claims any more, because the jobs have ended
-elsewhere, is no certainty either, and is forgotten when newcomers had thirty turns in a row.
+A slot by a limit of requests a second is certain: it cannot come sooner. A slot by the site's own speed, or
+by the pace that it was slowed to (``site_pace``), is a guess, which one slow minute spoils, so nobody is
+sent away on its account for longer than twice what he has waited already, and he asks again then. A booking
+that nobody claims any more, because the jobs have ended elsewhere, is no certainty either, and is forgotten
+when newcomers had thirty turns in a row.
 
 Rejected: one slot after the other with nothing kept free. One second's delay then makes every later job
 miss its turn, and each of them goes to the end of the queue.
@@ -26,6 +27,8 @@ from tidegate.consume import delays
 from tidegate.errors import ConfigurationError
 from tidegate.records import Lane
 from tidegate.topics import DELAYS
+
+from tidegate_fetcher.site_pace import Pace
 
 _LANES = tuple(Lane)
 _KEPT_FREE = 0.1
@@ -92,10 +95,11 @@ class Never(msgspec.Struct, frozen=True):
 class Slots:
     """One site's turns. ``now`` is monotonic seconds everywhere."""
 
-    __slots__ = ("_again", "_booked", "_claimed_at", "_strangers", "_turn_at", "service_s")
+    __slots__ = ("_again", "_booked", "_claimed_at", "_strangers", "_turn_at", "pace", "service_s")
 
     def __init__(self, now: float) -> None:
         self.service_s = _FIRST_GUESS_S
+        self.pace = Pace()
         self._turn_at = now
         self._booked = [now] * len(_LANES)
         self._again = now
@@ -103,10 +107,13 @@ class Slots:
         self._strangers = 0
 
     def wait_s(self, rule: SiteRule, now: float, ahead: int = 0) -> float:
-        """Return the seconds until the limit of requests a second lets one more go, behind ``ahead``."""
-        if rule.per_second is None:
-            return 0.0
-        return max(0.0, self._turn_at - now - (rule.burst - 1 - ahead) * rule.interval_s)
+        """Return the seconds until the slowest of its limits lets one more go, behind ``ahead``."""
+        pace = self.pace
+        interval_s, burst, held_s = rule.interval_s, rule.burst, pace.not_before - now
+        if pace.interval_s > interval_s:
+            interval_s, burst = pace.interval_s, 1
+        turn_s = self._turn_at - now - (burst - 1 - ahead) * interval_s if interval_s else 0.0
+        return max(0.0, turn_s, held_s + ahead * interval_s)
 
     def is_booked(self, lane: Lane, until: float) -> bool:
         """Say whether the lane's slots are taken beyond a moment."""
@@ -120,7 +127,7 @@ class Slots:
 
     def take(self, rule: SiteRule, claim: Claim, now: float) -> None:
         """Take the turn of this moment."""
-        self._turn_at = max(self._turn_at, now) + rule.interval_s
+        self._turn_at = max(self._turn_at, now) + max(rule.interval_s, self.pace.interval_s)
         if claim.came_before or now - self._claimed_at <= max(_GRACE_S, 3 * rule.interval_s):
             return
         self._strangers += 1
@@ -135,6 +142,10 @@ class Slots:
         """Book a slot, in ``expected_s`` at the earliest; ``guess_s`` is the site's own pace, a request."""
         each_s = max(rule.interval_s, guess_s)
         lane = _LANES.index(claim.lane)
+        # A hold is no guess: nobody is sent here before its end.
+        open_at = max(now, self.pace.not_before)
+        if open_at - now > claim.left_s:
+            return Never(open_at - now)
         earliest = now + max(expected_s, _SHORTEST_S)
         slot, again = max(earliest, self._booked[lane]), max(earliest, self._again)
         patience_s = max(_LEAST_PATIENCE_S, 2 * claim.age_s)
@@ -148,7 +159,7 @@ class Slots:
         if not self._is_certain(rule, guess_s, now):
             # One delay class, so that he asks again as soon as it has ended.
             most_s = DELAYS[delays.topic_for(min(patience_s, claim.left_s / 2))]
-            slot = min(slot, now + max(_SHORTEST_S, most_s))
+            slot = min(slot, open_at + max(_SHORTEST_S, most_s))
         elif slot - now > claim.left_s:
             return Never(slot - now)
         if self._booked[lane] <= now:

@@ -24,7 +24,8 @@ def missed(turn: Later | Never, job: UrlJob, state: JobState) -> Defer | Dead:
         reason=Reason.DEFERRED_TOO_LONG,
         error_class=ErrorClass.REFUSED,
         message=f"The next free turn of its site is in {_readable(turn.delay_s)}, and the job's deadline is "
-        f"{_readable(job.deadline)}: more jobs wait for this site than its limit of requests lets through.",
+        f"{_readable(job.deadline)}: more jobs wait for this site than its limit of requests lets through, "
+        "or it asked for a pause.",
         state=state,
     )
 
