@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes observability/: Prometheus rules for the alerts, and Grafana dashboards.
+"""Writes observability/, and copies for the chart: Prometheus rules for the alerts, and Grafana dashboards.
 
 The marks come from the alerts' table (``tidegate.alert_rules``), the expressions and panels from here. A test
 holds the written files against this, and every metric in them against what the services declare; after a
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from tidegate.alert_rules import Rule, load
 
 FOLDER = Path(__file__).resolve().parents[1] / "observability"
+# Helm reads no file outside its chart.
+CHART_FOLDER = FOLDER.parent / "helm" / "tidegate" / "files"
 RUNBOOK = "https://github.com/tidegate/tidegate/blob/main/docs/runbook.md"
 
 # What the monitor judges and Prometheus cannot: sites and budgets are no labels, and it counts each second.
@@ -364,8 +366,14 @@ def files() -> dict[str, str]:
     }
 
 
+def chart_files() -> dict[str, str]:
+    """Return the same by path below the chart's files/, without the folder of the program that reads it."""
+    return {path.partition("/")[2]: text for path, text in files().items()}
+
+
 if __name__ == "__main__":
-    for path, text in files().items():
-        (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-        (FOLDER / path).write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{FOLDER / path}\n")
+    for folder, written in ((FOLDER, files()), (CHART_FOLDER, chart_files())):
+        for path, text in written.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{folder / path}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.chart import CHART, Manifest, Values, cases, of_kind, pod_specs, render, values_of
 from tidegate.settings import load
 from tidegate_fetcher.settings import Settings as FetcherSettings
@@ -18,7 +19,7 @@ EVERYTHING = CHART / "ci/everything-values.yaml"
 PLAIN = CHART / "ci/plain-values.yaml"
 STRIMZI = CHART / "examples/strimzi.yaml"
 # Kinds of custom resources: their schemas are not Kubernetes' own.
-_CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+_CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
 # Of secrets that are more than a word, by the file's name.
 _CONTENTS = {"webhook": "https://hooks.example.com/x", "proxies": "http://proxy.example.com:3128"}
 
@@ -191,7 +192,7 @@ def test_the_monitors_page_is_reached_and_its_webhook_only_when_there_is_one() -
     assert open_ports.pop("demo-monitor") == [8090, 8095]
     assert set(map(tuple, open_ports.values())) == {(8090,)}
     assert "ipBlock" in str(policies["demo-monitor"]["spec"]["egress"])
-    (service,) = of_kind(manifests, "Service").values()
+    service = of_kind(manifests, "Service")["demo-monitor"]
     pod = of_kind(manifests, "Deployment")["demo-monitor"]["spec"]["template"]
     listening = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0]["ports"]}
     assert {each["targetPort"]: each["port"] for each in service["spec"]["ports"]} == listening
@@ -240,6 +241,45 @@ def test_the_proxies_and_the_policy_reach_those_who_read_them(tmp_path: Path) ->
     content = of_kind(manifests, "ConfigMap")[volume["configMap"]["name"]]["data"]
     assert policy == f"{mount['mountPath']}/policy.toml"
     assert content == {"policy.toml": values_of(EVERYTHING)["services"]["fetcher"]["policy"]}
+
+
+def test_every_service_is_scraped_under_the_name_that_the_rules_know() -> None:
+    """By pods or by services: what is selected has the port, and a label of which the job's name is made."""
+    by_service, by_pod = render(values_of(EVERYTHING)), render(values_of(STRIMZI))
+    services = of_kind(by_service, "Service")
+    pods = [each["spec"]["template"] for each in of_kind(by_pod, "Deployment").values()]
+    for monitor, listed in (
+        (of_kind(by_service, "ServiceMonitor")["demo"], services.values()),
+        (of_kind(by_pod, "PodMonitor")["demo"], pods),
+    ):
+        spec = monitor["spec"]
+        (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
+        (relabeling,) = endpoint["relabelings"]
+        assert len(listed) == len(SERVICES)
+        jobs = set()
+        for each in listed:
+            assert spec["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+            ports = each["spec"].get("ports") or each["spec"]["containers"][0]["ports"]
+            assert endpoint["port"] in {port["name"] for port in ports}
+            component = each["metadata"]["labels"]["app.kubernetes.io/component"]
+            jobs.add(relabeling["replacement"].replace("$1", component))
+        assert jobs == {f"tidegate-{name}" for name in SERVICES}
+    for name, service in services.items():
+        assert (service["spec"].get("clusterIP") == "None") == (name != "demo-monitor")
+
+
+def test_rules_and_dashboards_arrive_as_they_are_written() -> None:
+    """Braces in them are Prometheus' and Grafana's, and no template of Helm's."""
+    manifests = render(values_of(EVERYTHING))
+    rules = yaml.safe_load((CHART / "files/rules.yml").read_text("utf-8"))
+    assert of_kind(manifests, "PrometheusRule")["demo"]["spec"] == rules
+    dashboards = of_kind(manifests, "ConfigMap")["demo-dashboards"]
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    files = {path.name: path.read_text("utf-8") for path in CHART.glob("files/dashboards/*.json")}
+    assert len(files) == 5
+    assert dashboards["data"] == files
+    plain = render(values_of(PLAIN))
+    assert not {each["kind"] for each in plain} & {"ConfigMap", "PrometheusRule", "ServiceMonitor", "Service"}
 
 
 def test_without_the_monitor_nothing_of_it_is_left() -> None:
@@ -295,7 +335,9 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
             "services.storer.replicas is 25",
         ),
         ({"networkPolicy__dataPeers": []}, "networkPolicy.dataPeers is empty"),
-        ({"telemetry__metrics": "otlp"}, "telemetry.otlpEndpoint is empty"),
+        ({"telemetry": {"metrics": "otlp"}}, "telemetry.otlpEndpoint is empty"),
+        ({"telemetry__serviceMonitor": {"enabled": True}}, "would be scraped twice"),
+        ({"telemetry__metrics": "off"}, "only with telemetry.metrics prometheus"),
         ({"checkCapabilities": True}, "needs KEDA"),
         ({"kafka__bootstrp": "x"}, "bootstrp"),
         ({"services__fetcher__settings__SOLVE_HOST": "x"}, "SOLVE_HOST"),

@@ -52,6 +52,17 @@ def test_a_file_is_the_one_that_the_generator_writes(path: str) -> None:
     assert read(f"observability/{path}") == _FILES[path]
 
 
+def test_the_chart_has_the_same_files() -> None:
+    """A copy that is stale, or of a file that is gone, turns red."""
+    folder = ROOT / "helm/tidegate/files"
+    found = {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    assert found == generator().chart_files()
+
+
 def test_there_is_no_other_generated_file() -> None:
     """One that the generator has forgotten would never be changed again."""
     found = {
