@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from support.fetcher import fetcher, job, page_of, run
 from tidegate.outcome import Dead, ErrorClass, Reason, Retry
@@ -130,3 +130,70 @@ async def test_a_body_that_was_not_read_costs_the_connection() -> None:
         assert refused.reason is Reason.BODY_TOO_LARGE
         assert page_of(await run(service, f"{base}/p")).body == b"ok"
     assert [request[:1] for request in asked] == [b"1", b"2"]
+
+
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_request() -> None:
+    """A server that answers once more while its connection is idle would have its pages mixed up."""
+    connections = 0
+    pushed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+                writer.write(OK.replace(b"ok", path))
+                await asyncio.sleep(0.01)  # noqa: TID251 -- so that the fetcher has read it
+                writer.write(OK.replace(b"ok", b"no"))
+                await writer.drain()
+                pushed.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, fetcher() as service:
+        for path in ("/a", "/b", "/c"):
+            pushed.clear()
+            page = page_of(await run(service, f"http://127.0.0.1:{port}{path}"))
+            assert page.body == path.encode()
+            await pushed.wait()
+            await asyncio.sleep(0.01)  # noqa: TID251 -- so that it has arrived
+    assert connections == 3
+
+
+async def test_a_flood_into_an_idle_connection_is_not_read() -> None:
+    """It stays in the buffers of the sockets: memory is bounded however long the connection is kept."""
+    sent, most = 0, 48 << 20
+    full = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await asyncio.sleep(0.01)  # noqa: TID251 -- so that the fetcher has read it
+        with suppress(TimeoutError, ConnectionError):
+            while sent < most:
+                writer.write(OK * 4096)
+                async with asyncio.timeout(0.2):
+                    await writer.drain()
+                sent += len(OK) * 4096
+        full.set()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, fetcher() as service:
+        assert page_of(await run(service, f"http://127.0.0.1:{port}/a")).body == b"ok"
+        await full.wait()
+    assert sent < most
+
+
+async def test_two_accounts_of_a_gateway_share_no_connection() -> None:
+    """A gateway may take a connection's account from its first request."""
+    async with raw_site(lambda _n, _head: OK) as (base, asked), fetcher() as service:
+        for user in ("ann", "bob", "ann"):
+            proxy = base.replace("//", f"//{user}:s3cret@")
+            page_of(await run(service, job("http://pages.example/x", proxy=proxy)))
+    assert [request[:1] for request in asked] == [b"1", b"2", b"1"]
+    assert all(request.count(b"Proxy-Authorization") == 1 for request in asked)

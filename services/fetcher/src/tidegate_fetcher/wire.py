@@ -25,6 +25,8 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 # Content-Security-Policy and Set-Cookie often outgrow the default of 8 KiB.
 _MAX_LINE, _MAX_FIELD = 16_384, 32_768
+# Kept connections in a row on which something came that nobody had asked for.
+_MOST_SPOILT = 4
 
 
 class Answer:
@@ -53,6 +55,10 @@ class Answer:
 
     async def __aexit__(self, *_: object) -> None:
         # Kept for the next request only where the body was read to its end.
+        protocol = self._connection.protocol
+        if protocol is not None and not protocol.should_close:
+            # What comes while nobody has asked is no answer. Unread it is bounded, and spoils the connection.
+            protocol._parser = None  # noqa: SLF001 -- aiohttp has no other way to stop it from being parsed
         self._connection.release()
 
 
@@ -82,14 +88,8 @@ class Wire:
     async def _exchange(
         self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> Answer:
-        connector, timeout = route.session.connector, route.session.timeout
-        assert connector is not None
-        # The connector writes into what names a proxy, so that one is never kept.
-        whom = self._direct(url.origin()) if route.http_proxy is None else _whom(url, route)
-        try:
-            connection = await connector.connect(whom, [], timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+        connection = await self._connected(route, url)
+        timeout = route.session.timeout
         try:
             protocol = connection.protocol
             assert protocol is not None
@@ -114,6 +114,22 @@ class Wire:
             raise
         return Answer(connection, message, content)
 
+    async def _connected(self, route: Route, url: URL) -> Connection:
+        """Return a connection on which nothing came yet: what did would be taken for the next answer."""
+        connector = route.session.connector
+        assert connector is not None
+        for _ in range(_MOST_SPOILT):
+            # The connector writes into what names a proxy, so that one is never kept.
+            whom = self._direct(url.origin()) if route.http_proxy is None else _whom(url, route)
+            try:
+                connection = await connector.connect(whom, [], route.session.timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError from error
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
+
 
 def _head(
     route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
@@ -136,6 +152,7 @@ def _whom(url: URL, route: Route | None = None) -> ClientRequest:
     if route is None:
         return ClientRequest("GET", url)
     headers = None
-    if route.credentials is not None and url.scheme == "https":
+    if route.credentials is not None:
+        # With http they are the request's own, too; here they keep two accounts of a gateway apart.
         headers = {"Proxy-Authorization": route.credentials}
     return ClientRequest("GET", url, proxy=route.http_proxy, proxy_headers=headers)
