@@ -6,7 +6,6 @@ minutes, too. Asked of the broker, because whoever is behind may be dead.
 
 from tidegate.backlog import Backlog
 from tidegate.clock import Clock
-from tidegate.errors import BrokerError
 from tidegate.events import Emit
 from tidegate.stats import TOPIC
 from tidegate.telemetry.tally import Tallies
@@ -39,8 +38,8 @@ async def watch_lags(
                     standing = await backlog.read(topic, group)
                     tallies.put(TOPIC, topic, "lag", float(max(0, standing.end - standing.done)))
                 told = False
-            except BrokerError as error:
+            except Exception as error:  # noqa: BLE001 -- alerts and page go on without these values
                 if not told:
                     told = True
-                    emit(LagsUnread(error=str(error)))
+                    emit(LagsUnread(error=str(error) or repr(error)))
         await clock.sleep(every_s)

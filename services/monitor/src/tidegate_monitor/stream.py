@@ -31,9 +31,10 @@ async def read_stats(settings: KafkaSettings, take: Take, clock: Clock, is_stale
     Raises BrokerError when the app fails, or when ``is_stale`` says that nothing comes any more.
     """
     with tempfile.TemporaryDirectory(prefix="tidegate-monitor-") as folder:
-        app = _app(settings, folder)
-        topic = app.topic(settings.prefix + Topic.STATS, value_type=bytes, value_serializer="raw")
+        app = None
         try:
+            app = _app(settings, folder)
+            topic = app.topic(settings.prefix + Topic.STATS, value_type=bytes, value_serializer="raw")
             # Made before the start: a client subscribes to what is there then.
             stream = topic.stream()
             async with asyncio.TaskGroup() as group:
@@ -51,9 +52,10 @@ async def read_stats(settings: KafkaSettings, take: Take, clock: Clock, is_stale
         except Exception as error:  # whatever Faust raises, it is an interruption
             raise BrokerError(f"{Topic.STATS} cannot be read: {error!r}") from error
         finally:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(_LOOK_S * 10):
-                    await app.stop()
+            if app is not None:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(_LOOK_S * 10):
+                        await app.stop()
     raise BrokerError(f"{Topic.STATS} cannot be read: {why}")
 
 

@@ -9,7 +9,6 @@ import contextlib
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from tidegate.clock import Clock
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
@@ -40,14 +39,9 @@ class StatsSink:
         """Connect, send once a second, and connect anew after a failure."""
         backoff_s = _EVERY_S
         while True:
-            producer = AIOKafkaProducer(
-                **connection_options(self._settings),
-                acks=1,
-                enable_idempotence=False,
-                request_timeout_ms=int(_TIMEOUT_S * 1000),
-                max_request_size=1 << 20,
-            )
+            producer = None
             try:
+                producer = self._producer()
                 async with asyncio.timeout(_TIMEOUT_S):
                     await producer.start()
                 backoff_s = _EVERY_S
@@ -56,14 +50,24 @@ class StatsSink:
                 if cancelled_by_somebody():
                     raise
                 self._tell("the client gave up")
-            except (KafkaError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 -- nothing of this may end the data path
                 self._tell(repr(error))
             finally:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_TIMEOUT_S):
-                        await close_quietly(producer.stop)
+                if producer is not None:
+                    with contextlib.suppress(Exception):
+                        async with asyncio.timeout(_TIMEOUT_S):
+                            await close_quietly(producer.stop)
             await self._clock.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+
+    def _producer(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **connection_options(self._settings),
+            acks=1,
+            enable_idempotence=False,
+            request_timeout_ms=int(_TIMEOUT_S * 1000),
+            max_request_size=1 << 20,
+        )
 
     async def _send_forever(self, producer: AIOKafkaProducer) -> None:
         since_s = self._clock.monotonic()
