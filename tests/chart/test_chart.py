@@ -325,6 +325,10 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
         ({"kafka__bootstrap": ""}, "kafka.bootstrap is empty"),
         ({"services__monitor__existingSecret": ""}, "services.monitor.existingSecret is empty"),
         ({"services__monitor__settings__TOKEN": "x"}, "TOKEN"),
+        (
+            {"proxies__existingSecret": "x", "services__fetcher__settings__PROXIES_URL": "https://list"},
+            "both name a list of proxies",
+        ),
         ({"kafka__minInsyncReplicas": 4}, "nothing could be produced"),
         ({"kafka__existingSecret": ""}, "kafka.existingSecret is empty"),
         ({"services__solver__existingSecret": ""}, "services.solver.existingSecret is empty"),
