@@ -29,13 +29,30 @@ def told(pace: Pace, answer: Answered, now: float, own_s: float = OWN_S) -> tupl
     return None if change is None else (change.why, change.interval_s)
 
 
-@pytest.mark.parametrize(("status", "why"), [(429, Why.TOO_MANY), (503, Why.UNAVAILABLE)])
-def test_a_refusal_doubles_the_time_once_for_all_that_were_under_way(status: int, why: Why) -> None:
+def test_a_refusal_doubles_the_time_once_for_all_that_were_under_way() -> None:
     """Eight refusals of one burst are one; the next one that was asked afterwards doubles it again."""
     pace = Pace()
-    assert told(pace, Answered(status, 0.1), 1.0) == (why, 2 * OWN_S)
-    assert [told(pace, Answered(status, 0.1), 1.05) for _ in range(7)] == [None] * 7
-    assert told(pace, Answered(status, 0.1), 1.2) == (why, 4 * OWN_S)
+    assert told(pace, REFUSED, 1.0) == (Why.TOO_MANY, 2 * OWN_S)
+    assert [told(pace, REFUSED, 1.05) for _ in range(7)] == [None] * 7
+    assert told(pace, REFUSED, 1.2) == (Why.TOO_MANY, 4 * OWN_S)
+
+
+def test_a_site_is_down_by_three_503_in_a_row_and_not_by_one_in_twenty() -> None:
+    """A broken section does not slow the whole site; a site that answers nothing else is slowed."""
+    pace, down = Pace(), Answered(503, 0.1)
+    answers = [down if number % 20 in (0, 1) else PAGE for number in range(400)]
+    assert not any(told(pace, answer, float(now)) for now, answer in enumerate(answers))
+    changes = [told(pace, down, 500.0 + each) for each in range(6)]
+    doubled = [(Why.UNAVAILABLE, 2 * OWN_S), (Why.UNAVAILABLE, 4 * OWN_S)]
+    assert changes == [None, None, doubled[0], None, None, doubled[1]]
+
+
+def test_what_a_solution_is_answered_holds_the_site_and_tells_nothing_of_its_pace() -> None:
+    """Solutions wait for no turn (C3): a slower pace would not spare the site one of them."""
+    pace = Pace()
+    for second in range(20):
+        told(pace, Answered(429, 0.1, 5.0, in_turn=False), float(second))
+    assert (pace.interval_s, pace.not_before) == (0.0, 24.0)
 
 
 def test_a_slowed_site_never_gets_slower_than_the_slowest() -> None:

@@ -314,7 +314,8 @@ class Fetcher:
         else:
             failed = classify.failure(response, job.max_retries, state)
         after_s = None if failed is None else failed.after_s
-        self._limiter.answered(state.site, Answered(response.status, response.elapsed_ms / 1000, after_s))
+        told = Answered(response.status, response.elapsed_ms / 1000, after_s, visit is not None)
+        self._limiter.answered(state.site, told)
         if failed is not None:
             if visit is not None:
                 self._identities.failed(visit, state, failed, of_proxy=response.status == 407)

@@ -1,15 +1,17 @@
 """How far a site is slowed down by its own answers, and until when it is left alone. Pure; one site's state.
 
-What: 429 and 503 double the time between two requests, once for all that were under way; so do five answers
-in a row that took more than three times what is usual. Every ten seconds without trouble that time shrinks by
-a tenth, until it is no more than the site's usual pace. A Retry-After holds the whole site, not only the job
-that it was told to.
+What: a 429 doubles the time between two requests, once for all that were under way; so do three 503 in a
+row, and five answers in a row that took more than three times what is usual. Every ten seconds without
+trouble that time shrinks by a tenth, until it is no more than the site's usual pace. A Retry-After holds the
+whole site, not only the job that it was told to.
 
 Why so: who asked in vain has used up an attempt, so the others had better not find out the same way. All
-limits are times between two requests, so the policy file's rate, the Crawl-delay, the monitor's word and this
-one are compared, and the slowest holds. With one request at a time a slow answer is none of our doing, so
-latency slows a site no further than that; and the usual time follows what is seen: a site that has become
-slow for good is slowed for some eighty answers, not for ever.
+limits are times between two requests, so the policy file's rate, the Crawl-delay, the monitor's word and
+this one are compared, and the slowest holds. With one request at a time a slow answer is none of our doing,
+so latency slows a site no further than that; and the usual time follows what is seen: a site that has become
+slow for good is slowed for some eighty answers, not for ever. A section of a site that is broken is no site
+that is: hence three 503. Answers to solutions, which wait for no turn, hold a site but tell nothing of its
+pace.
 
 Bounds: a site cannot hold itself for longer than ``hold_most_s`` in one answer, nor slow itself beyond
 ``slowest_s``. What is slowed is a guess about the site (``site_slots``): it ends no job.
@@ -24,6 +26,7 @@ _CUT = 2.0
 _RECOVERY = 1.1
 _STEP_S = 10.0
 _SLOW_IN_A_ROW = 5
+_IN_A_ROW = {429: 1, 503: 3}
 _SLOW = 3.0
 # Below a second nobody suffers, whatever is usual.
 _LEAST_SLOW_S = 1.0
@@ -50,11 +53,15 @@ _REFUSALS = {429: Why.TOO_MANY, 503: Why.UNAVAILABLE}
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One answer of a site, no challenge: its status, the seconds it took, its Retry-After in seconds."""
+    """One answer of a site, no challenge: its status, the seconds it took, its Retry-After in seconds.
+
+    ``in_turn``: it was asked in a turn of the site's, at the pace that is judged here.
+    """
 
     status: int
     took_s: float
     after_s: float | None = None
+    in_turn: bool = True
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -71,7 +78,7 @@ class Pace:
     ``not_before`` is the moment until which it is held; monotonic seconds everywhere.
     """
 
-    __slots__ = ("_cut_at", "_slow", "_stepped_at", "_usual_s", "interval_s", "not_before")
+    __slots__ = ("_cut_at", "_refused", "_slow", "_stepped_at", "_usual_s", "interval_s", "not_before")
 
     def __init__(self) -> None:
         self.interval_s = 0.0
@@ -80,22 +87,25 @@ class Pace:
         self._stepped_at = -math.inf
         self._usual_s: float | None = None
         self._slow = 0
+        self._refused = 0
 
     def answered(self, policy: PacePolicy, answer: Answered, own_s: float, now: float) -> Change | None:
         """Take note of an answer; ``own_s`` is the time between two requests at the site's usual pace."""
         # What was under way when the pace was cut tells nothing about the new one.
-        is_news = now - answer.took_s >= self._cut_at
+        is_news = answer.in_turn and now - answer.took_s >= self._cut_at
         refusal = _REFUSALS.get(answer.status)
         if refusal is None:
             return self._of_page(policy, answer, own_s, now) if is_news and answer.status < 400 else None
         begins = self.not_before <= now and bool(answer.after_s) and policy.hold_most_s > 0
         if answer.after_s is not None:
             self.not_before = max(self.not_before, now + min(answer.after_s, policy.hold_most_s))
-        slowed = is_news and self._cut(policy.slowest_s, own_s, now)
+        self._refused += is_news
+        slowed = self._refused >= _IN_A_ROW[answer.status] and self._cut(policy.slowest_s, own_s, now)
         return self._change(refusal, now) if slowed or begins else None
 
     def _of_page(self, policy: PacePolicy, answer: Answered, own_s: float, now: float) -> Change | None:
         took_s = answer.took_s
+        self._refused = 0
         usual_s = took_s if self._usual_s is None else self._usual_s
         self._usual_s = usual_s + _USUAL_WEIGHT * (took_s - usual_s)
         if took_s > _LEAST_SLOW_S and took_s > _SLOW * usual_s:
@@ -117,7 +127,7 @@ class Pace:
         before = max(self.interval_s, own_s)
         wanted = min(_CUT * before, most_s)
         self._cut_at = self._stepped_at = now
-        self._slow = 0
+        self._slow = self._refused = 0
         if wanted <= before:
             return False
         self.interval_s = wanted
