@@ -14,7 +14,7 @@ from tidegate.outcome import Defer, ErrorClass, Outcome, Retry
 from tidegate.proxies import proxy_of
 from tidegate.testing.fake_broker import FakeBroker
 from tidegate.topics import Topic
-from tidegate_fetcher.events import SessionPassed, SessionRetired, SessionsRestored
+from tidegate_fetcher.events import FetchDone, SessionPassed, SessionRetired, SessionsRestored
 from tidegate_fetcher.handler import Fetcher
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -98,6 +98,34 @@ async def test_while_one_is_solved_for_the_others_wait_and_ask_for_nothing() -> 
         for url in urls[1:]:
             page_of(await run(service, job(url, id=url)))
     assert gate.challenges == 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("solve_hosts", "outcomes"), [((), ["solve_not_allowed"] * 2), (("*",), ["challenge", "deferred"])]
+)
+async def test_what_the_site_answers_is_told_whatever_becomes_of_the_job(
+    solve_hosts: tuple[str, ...], outcomes: list[str]
+) -> None:
+    """A challenge that nothing is bought for is one: else a site that challenges all would have no rate."""
+    gate, events = Gate(), list[Event]()
+    async with site(gate.handle) as base, fetcher(solve_hosts=solve_hosts, events=events) as service:
+        for number in range(2):
+            await run(service, job(f"{base}/page?x={number}", id=str(number)))
+    told = [event for event in events if isinstance(event, FetchDone)]
+    assert [event.outcome for event in told] == outcomes
+    assert sum(event.challenged for event in told) == gate.challenges == 2
+
+
+async def test_a_token_that_is_not_taken_is_no_challenge_more() -> None:
+    """It tells of its solver; the page that a taken one brings is no challenge either."""
+    gate, events = Gate(clearance=True), list[Event]()
+    async with site(gate.handle) as base, fetcher(solve_hosts=("*",), events=events) as service:
+        request = request_of(await run(service, f"{base}/page?x=1"))
+        await solved(service, request, cookies={"aws-waf-token": "no"})
+        request = request_of(await run(service, f"{base}/page?x=1"))
+        page_of(await solved(service, request))
+    told = [(event.outcome, event.challenged) for event in events if isinstance(event, FetchDone)]
+    assert told == [("challenge", True), ("solve_failed", False), ("challenge", True), ("page", False)]
 
 
 async def test_a_site_that_challenges_again_is_solved_again() -> None:
@@ -199,3 +227,22 @@ async def test_a_session_keeps_to_the_proxy_that_it_passed_through(tmp_path: Pat
             new = [await run(service, job("http://pages.example/page?x=2", id=f"{n}")) for n in range(4)]
     assert ways["one"] >= 1
     assert sum(len(sent(outcome, Topic.CAPTCHA_REQUESTS)) for outcome in new) == 1
+
+
+async def test_a_session_whose_proxy_left_the_list_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """The next one who is challenged buys, and the record of who passed is taken back."""
+    gate, listed = Gate(clearance=True), tmp_path / "proxies"
+    async with site(gate.handle) as first, site(gate.handle) as second:
+        listed.write_text(f"{first}\n")
+        async with fetcher(solve_hosts=("*",), proxies_file=listed) as service:
+            url = "http://pages.example/page?x=1"
+            page_of(await solved(service, request_of(await run(service, url))))
+            page_of(await run(service, job(url, id="2")))
+            service._proxies.pool.load([proxy_of(second)])
+            outcome = await run(service, job(url, id="3"))
+            assert request_of(outcome).identity.proxy_id == proxy_of(second).id
+            (record,) = sent(outcome, Topic.SESSIONS)
+            assert record.value is not None  # the lease of who buys, and nobody's cookies
+            assert SECRET.encode() not in record.value
+            page_of(await solved(service, request_of(outcome)))
+            assert page_of(await run(service, job(url, id="4"))).meta.proxy_id == proxy_of(second).id

@@ -7,15 +7,17 @@ from tidegate.captcha_records import CaptchaSolution, Cookie
 from tidegate.errors import RecordError
 from tidegate.events import Event
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outgoing, Reason, Retry
+from tidegate.proxies import Proxy
 from tidegate.records import ChallengeKind, UrlJob
 from tidegate.session_records import SessionRecord
 from tidegate.topics import Topic
-from tidegate_fetcher import cookies, session_log
+from tidegate_fetcher import cookies, session_log, ways
 from tidegate_fetcher.cookies import Jar
 from tidegate_fetcher.events import SessionPassed, SessionRetired
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.session_pool import SessionPool
 from tidegate_fetcher.sessions import Retired, Session, SessionPolicy, Visit
+from tidegate_fetcher.ways import NoWay
 
 NOW = 1_000_000
 JOB = UrlJob(url=f"http://{SITE}/")
@@ -334,3 +336,51 @@ def test_the_pool_is_bounded_and_keeps_what_was_paid_for() -> None:
         crowd.put(session(identity=f"i{n}", passed=n == 0))
     assert len(crowd) == 5
     assert crowd.get(SITE, "i0", NOW) is not None
+
+
+def test_a_session_whose_proxy_is_not_the_way_any_more_ends_with_it() -> None:
+    """Kept, it would have every challenged job wait for it, and nobody would ever buy."""
+    events: list[Event] = []
+    ours = identities(events)
+    visit = passed(ours)
+    assert records(ours)[0] is not None
+    next_up = state("next")
+    nobody = ours.moved(visit, next_up, JOB)
+    assert (nobody.session, nobody.jar, nobody.identity) == (None, (), visit.identity)
+    assert records(ours) == [None]
+    assert isinstance(events[-1], SessionRetired)
+    assert events[-1].reason == "proxy_changed"
+    ours.challenged(nobody, next_up, challenge(CLEARANCE), NOW)
+    assert ours.instead(nobody, next_up, challenge(CLEARANCE), NOW, 0.0) is None
+
+
+def test_a_session_belongs_to_the_proxy_that_let_it_in() -> None:
+    """Its proxy may leave the list while it is solved for, and another one hand the answer in."""
+    ours = identities()
+    first = state("first")
+    visit = ours.visit(first, JOB, NOW)
+    ours.buys(visit.identity, first, challenge(TOKEN), NOW)
+    brought = response(jar("s"), proxy_id="other")
+    ours.answered(first, solution(first, TOKEN, visit), PAGE, brought, NOW)
+    session = ours.visit(state("next"), JOB, NOW).session
+    assert session is not None
+    assert session.proxy_id == "other"
+
+
+@pytest.mark.parametrize(
+    ("way", "proxy_id", "other"),
+    [
+        (None, None, False),
+        (Proxy(id="p", url="http://p.test:1", host="p.test"), "p", False),
+        (Proxy(id="", url="http://p.test:1", host="p.test"), None, False),
+        (NoWay(wait_s=1.0), "p", False),
+        (None, "p", True),
+        (Proxy(id="q", url="http://q.test:1", host="q.test"), "p", True),
+        (Proxy(id="q", url="http://q.test:1", host="q.test"), None, True),
+    ],
+)
+def test_the_way_is_another_one_only_where_there_is_one(
+    way: Proxy | NoWay | None, proxy_id: str | None, other: bool
+) -> None:
+    """A list that was not read yet, or has nothing healthy, says nothing of who is on it."""
+    assert ways.is_other(way, proxy_id) is other

@@ -251,7 +251,10 @@ class SessionPassed(Event, frozen=True):
 
 
 class SessionRetired(Event, frozen=True):
-    """A session is used no longer: ``challenged`` again, ``blocked`` too often, or ``used_up``."""
+    """A session is used no longer: ``challenged`` again, ``blocked`` too often, or ``used_up``.
+
+    Or its proxy left the list, or a list came where there was none: ``proxy_changed``.
+    """
 
     level: ClassVar[str] = "debug"
 

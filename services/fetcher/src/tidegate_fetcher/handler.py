@@ -208,8 +208,8 @@ class Fetcher:
         if session is None or job.proxy is not None:
             return visit, self._proxies.choose(state.site, job.proxy, state.failed_proxy)
         way = self._proxies.again(state.site, None, session.proxy_id)
-        if (way.id if isinstance(way, Proxy) else None) != session.proxy_id:
-            visit = self._identities.without_session(job)
+        if ways.is_other(way, session.proxy_id):
+            visit = self._identities.moved(visit, state, job)
         return visit, way
 
     def _failed(self, error: ExchangeError, job: UrlJob, state: JobState, way: Proxy | None) -> Outcome:

@@ -72,8 +72,15 @@ class Identities:
             return who
         return Visit(identity=who.identity, pinned=who.pinned, jar=session.jar, session=session)
 
-    def without_session(self, job: UrlJob) -> Visit:
-        """Return who asks where the session's proxy cannot be used."""
+    def moved(self, visit: Visit, state: JobState, job: UrlJob) -> Visit:
+        """Return who asks where the way is not the session's any more: its proxy left the list, or one came.
+
+        The session ends with that. Nobody would ever come as him again, so that nothing else could end it,
+        and whoever is challenged would wait for him instead of buying.
+        """
+        if visit.session is not None:
+            self._flights.untested((visit.session.site, visit.session.identity), _name(state))
+            self._retire(visit.session, Retired.PROXY_CHANGED)
         return self._who(job)
 
     # -- what the site answered -----------------------------------------------------------------------
@@ -264,7 +271,8 @@ class Identities:
                 site=visitor[0],
                 identity=visitor[1],
                 user_agent=agent,
-                proxy_id=asked.identity.proxy_id,
+                # Not that of the challenge: it may have left the list meanwhile, and another one let him in.
+                proxy_id=response.proxy_id,
                 jar=jar,
                 passed=passed,
                 begun_ms=now_ms,

@@ -227,7 +227,7 @@ METRICS = (
         unit="{session}",
         labels=("reason",),
         sources=(Source(events.SessionRetired),),
-        meaning="Sessions that are used no longer: challenged again, blocked too often, used up.",
+        meaning="Sessions that are used no longer: challenged, blocked too often, used up, proxy changed.",
         action="`blocked` rising: the sites have noticed you; slow down or use other proxies.",
     ),
     Metric(

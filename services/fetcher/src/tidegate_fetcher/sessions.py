@@ -48,6 +48,7 @@ class Retired(StrEnum):
     CHALLENGED = "challenged"
     BLOCKED = "blocked"
     USED_UP = "used_up"
+    PROXY_CHANGED = "proxy_changed"
 
 
 class Session(msgspec.Struct, kw_only=True, eq=False):

@@ -36,6 +36,11 @@ def through(request: Request, proxy: Proxy | None) -> Request:
     return msgspec.structs.replace(request, proxy=proxy.url, proxy_id=proxy.id or None)
 
 
+def is_other(way: Proxy | NoWay | None, proxy_id: str | None) -> bool:
+    """Say whether a way leads through something else than the proxy of that id, None for no listed one."""
+    return not isinstance(way, NoWay) and (None if way is None else way.id or None) != proxy_id
+
+
 def missed(way: NoWay, state: JobState) -> Defer | Dead:
     """Return the outcome of a job that has no way out."""
     if way.unknown is not None:
