@@ -1,7 +1,9 @@
 """The board: windows, latest values, and their bounds."""
 
+from collections.abc import Mapping
+
 from support.monitor import START_MS, Bench
-from tidegate.stats import Part
+from tidegate.stats import Part, StatsDelta
 from tidegate_monitor.windows import HORIZON_MS, Board, Series
 
 
@@ -33,17 +35,47 @@ def test_a_series_forgets_what_is_older_than_its_horizon() -> None:
     assert len(series._buckets) == HORIZON_MS // 5000
 
 
-def test_the_board_forgets_the_site_that_was_busy_longest_ago() -> None:
-    """Services and topics stay, however many sites there are."""
+def tell_sites(bench: Bench, sites: Mapping[str, Mapping[str, float]]) -> None:
+    """Let a fetcher tell of many sites in one record."""
+    parts = {"site": {site: Part(sums=dict(sums)) for site, sums in sites.items()}}
+    delta = StatsDelta(service="fetcher", instance="f", seconds=1.0, parts=parts)
+    bench.board.take(delta, bench.now_ms)
+
+
+def test_the_board_forgets_the_sites_with_the_least_to_tell() -> None:
+    """Services and topics stay, however many sites there are; so do the busy ones and the newest."""
     bench = Bench()
+    bench.board = Board(most_series=100)
     bench.tell("fetcher")
-    for number in range(1000):
-        bench.tell("fetcher", scope="site", subject=f"site-{number}", sums={"fetch:page": 1.0})
+    for number in range(200):
+        tell_sites(bench, {"busy": {"fetch:page": 2.0}, f"site-{number}": {"fetch:page": 1.0}})
         bench.wait(1)
     board = bench.board
-    assert len(board._series) <= 400
-    assert board.subjects("site", 60, bench.now_ms)[-1] == "site-999"
+    assert len(board._series) <= 100
+    assert {"busy", "site-199"} <= set(board.subjects("site", 60, bench.now_ms))
     assert ("service", "fetcher") in board._series
+
+
+def test_a_site_that_is_idle_goes_before_one_that_works() -> None:
+    """What it had to tell is out of its window."""
+    bench = Bench()
+    bench.board = Board(most_series=10)
+    tell_sites(bench, {f"old-{number}": {"fetch:page": 9.0} for number in range(2)})
+    bench.wait(301)
+    tell_sites(bench, {f"new-{number}": {"fetch:page": 1.0} for number in range(10)})
+    assert len([key for key in bench.board._series if key[1].startswith("new")]) == 10
+
+
+def test_a_bad_site_among_hundreds_of_active_ones_fires() -> None:
+    """All of them tell something in every bucket: none may push another one out."""
+    bench = Bench("captcha_rate_site")
+    good = {f"site-{number}": {"fetch:page": 1.0} for number in range(450)}
+    worst = {"challenges": 5.0, "fetch:challenge": 5.0, "fetch:page": 3.0}
+    for _ in range(3):
+        tell_sites(bench, {"bad": worst, **good})
+        bench.wait(5)
+    bench.look()
+    assert [alert.subject for alert in bench.book.firing()] == ["bad"]
 
 
 def test_the_latest_values_of_an_instance_that_is_gone_are_forgotten() -> None:

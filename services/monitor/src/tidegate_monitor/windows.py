@@ -14,7 +14,8 @@ from tidegate.stats import OTHER, SERVICE, SITE, DeadNote, Part, StatsDelta
 BUCKET_MS = 5_000
 HORIZON_MS = 15 * 60_000
 _GONE_AFTER_MS = 15_000
-_MOST_SERIES = 400
+_MOST_SERIES = 2_000
+_IDLE_AFTER_S = 300.0  # the window of a site's rate
 _MOST_INSTANCES = 500
 _MOST_NOTES = 50
 
@@ -82,7 +83,8 @@ class _Instance:
 class Board:
     """All series and the latest values of all instances, both bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_series: int = _MOST_SERIES) -> None:
+        self._most_series = most_series
         self._series: dict[tuple[str, str], Series] = {}
         self._instances: dict[str, _Instance] = {}
         self._heard_ms: dict[str, int] = {}
@@ -101,7 +103,7 @@ class Board:
         for scope, subjects in delta.parts.items():
             for subject, part in subjects.items():
                 named = delta.service if scope == SERVICE else subject
-                self._of(scope, named).add(part, at_ms)
+                self._of(scope, named, at_ms).add(part, at_ms)
                 if part.last:
                     instance.last.setdefault(scope, {})[named] = part.last
         self.dead.extend(delta.dead)
@@ -153,21 +155,27 @@ class Board:
             if now_ms - instance.at_ms < _GONE_AFTER_MS:
                 yield name, instance
 
-    def _of(self, scope: str, subject: str) -> Series:
+    def _of(self, scope: str, subject: str, now_ms: int) -> Series:
         found = self._series.get((scope, subject))
         if found is None:
-            if len(self._series) >= _MOST_SERIES:
-                self._forget_series()
+            if len(self._series) >= self._most_series:
+                self._forget_series(now_ms)
             found = self._series[(scope, subject)] = Series()
         return found
 
-    def _forget_series(self) -> None:
-        """Let the tenth go that were busy longest ago, of the sites before all others."""
-        ordered = sorted(
-            self._series,
-            key=lambda key: (key[0] != SITE or key[1] == OTHER, self._series[key].newest),
-        )
-        for key in ordered[: _MOST_SERIES // 10]:
+    def _forget_series(self, now_ms: int) -> None:
+        """Let a tenth go: of the sites before all others the idle ones, then those with the least to tell.
+
+        By the time of their newest bucket alone, all that are active would tie, and the longest known go.
+        """
+        idle = now_ms // BUCKET_MS - int(_IDLE_AFTER_S * 1000) // BUCKET_MS
+
+        def worth(key: tuple[str, str]) -> tuple[bool, bool, float, int]:
+            series = self._series[key]
+            told = sum(series.total(_IDLE_AFTER_S, now_ms).sums.values())
+            return key[0] != SITE or key[1] == OTHER, series.newest > idle, told, series.newest
+
+        for key in sorted(self._series, key=worth)[: max(1, self._most_series // 10)]:
             del self._series[key]
 
     def _forget_instances(self) -> None:
