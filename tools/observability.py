@@ -22,13 +22,14 @@ RUNBOOK = "https://github.com/tidegate/tidegate/blob/main/docs/runbook.md"
 # What the monitor judges and Prometheus cannot: sites and budgets are no labels, and it counts each second.
 MONITOR_ONLY = frozenset({"captcha_rate_site", "budget_50", "budget_80", "budget_100"})
 
-_CAPTCHAS = 'sum(increase(tidegate_fetches_total{outcome="challenge"}[5m]))'
-_FETCHES = 'sum(increase(tidegate_fetches_total{outcome=~"page|challenge"}[5m]))'
+_CAPTCHAS = "sum(increase(tidegate_challenges_total[5m]))"
+# A sum of nothing is nothing, and not 0: without a page there would be no rate just when all is challenged.
+_FETCHES = f'({_CAPTCHAS} + (sum(increase(tidegate_fetches_total{{outcome="page"}}[5m])) or vector(0)))'
 _FAILED = 'sum(increase(tidegate_solves_total{status="failed"}[10m]))'
 _SOLVED = 'sum(increase(tidegate_solves_total{status=~"solved|failed"}[10m]))'
 _BY_PROVIDER = 'sum by (provider) (increase(tidegate_solves_total{{status=~"{}"}}[10m]))'
 _DEAD = "sum(increase(tidegate_jobs_dead_total[10m]))"
-_ENDED = f'(sum(increase(tidegate_fetches_total{{outcome="page"}}[10m])) + {_DEAD})'
+_ENDED = f'((sum(increase(tidegate_fetches_total{{outcome="page"}}[10m])) or vector(0)) + {_DEAD})'
 
 
 class Twin(NamedTuple):

@@ -38,13 +38,13 @@ def busy(bench: Bench) -> None:
     """Ten minutes of work at several sites, one of which has a name that attacks."""
     for minute in range(60):
         pages, challenges = 900.0 + 40 * (minute % 7), 60.0 + 5 * (minute % 5)
-        sums = {"fetch:page": pages, "fetch:challenge": challenges, "fetch:network": 9.0, "dead:blocked": 1.0}
+        sums = {"fetch:page": pages, "challenges": challenges, "fetch:network": 9.0, "dead:blocked": 1.0}
         bench.tell("fetcher", sums=sums, seconds_of={"fetch_s": [0.2, 0.3, 1.4]}, last={"in_hand": 120.0})
         solved = {"solve:solved": challenges, "solve:failed": 1.0, "spent": challenges * 0.0011}
         bench.tell("solver", sums=solved, seconds_of={"solve_s": [14.0, 18.0, 26.0]}, last={"in_hand": 40.0})
         bench.tell("storer", sums={"stored_records": pages + challenges}, last={"in_hand": 900.0})
         for number, site in enumerate(("shop.example", "news.example:8443", HOSTILE)):
-            counted = {"fetch:page": 300.0 - 90 * number, "fetch:challenge": 10.0 + 40 * number}
+            counted = {"fetch:page": 300.0 - 90 * number, "challenges": 10.0 + 40 * number}
             bench.tell("fetcher", scope="site", subject=site, sums=counted)
         at_provider = {"solve:solved": challenges, "solve:failed": 1.0, "spent": 0.05}
         bench.tell(

@@ -30,8 +30,8 @@ class Case(NamedTuple):
 def fetches(challenges: int, pages: int, scale: float = 1.0) -> dict[str, str]:
     """Return counters that grow by so much a minute."""
     return {
-        'tidegate_fetches_total{outcome="challenge"}': f"0+{challenges * scale:g}x60",
-        'tidegate_fetches_total{outcome="page"}': f"0+{pages * scale:g}x60",
+        "tidegate_challenges_total": f"0+{challenges * scale:g}x60",
+        **({'tidegate_fetches_total{outcome="page"}': f"0+{pages * scale:g}x60"} if pages else {}),
     }
 
 
@@ -59,7 +59,7 @@ def dead(letters: int, pages: int) -> dict[str, str]:
     """Return jobs that end."""
     return {
         'tidegate_jobs_dead_total{reason="shed"}': f"0+{letters}x60",
-        'tidegate_fetches_total{outcome="page"}': f"0+{pages}x60",
+        **({'tidegate_fetches_total{outcome="page"}': f"0+{pages}x60"} if pages else {}),
     }
 
 
@@ -70,6 +70,7 @@ _SELLER = {"provider": "capsolver"}
 CASES = (
     Case("captcha_rate", fetches(41, 59), "12m", {}),
     Case("captcha_rate", fetches(39, 61), "12m", None),
+    Case("captcha_rate", fetches(20, 0), "12m", {}),
     Case("captcha_rate", fetches(41, 59, 0.09), "12m", None),
     Case("proxies_not_workers", fetches(31, 69), "12m", {}),
     Case("proxies_not_workers", fetches(29, 71), "12m", None),
@@ -87,6 +88,7 @@ CASES = (
     Case("queue_growing", {_LAG: "0+1x60"}, "12m", None),
     Case("dead_letters", dead(6, 94), "12m", {}),
     Case("dead_letters", dead(4, 96), "12m", None),
+    Case("dead_letters", dead(100, 0), "12m", {}),
     Case("dead_letters", dead(1, 1), "12m", None),
     Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "1x30"}, "5m", _FETCHER),
     Case("partition_stuck", {'tidegate_partitions_stuck{job="fetcher"}': "0x30"}, "5m", None),

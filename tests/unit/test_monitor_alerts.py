@@ -9,12 +9,12 @@ from tidegate.alert_rules import load
 
 def fetches(bench: Bench, challenges: int, pages: int) -> None:
     """Let the fetcher meet challenges and get pages."""
-    bench.tell("fetcher", sums={"fetch:challenge": challenges, "fetch:page": pages})
+    bench.tell("fetcher", sums={"challenges": challenges, "fetch:page": pages})
 
 
 def site_fetches(bench: Bench, challenges: int, pages: int) -> None:
     """The same, told of one site."""
-    sums = {"fetch:challenge": float(challenges), "fetch:page": float(pages)}
+    sums = {"challenges": float(challenges), "fetch:page": float(pages)}
     bench.tell("fetcher", sums=sums, scope="site", subject="a.example")
 
 

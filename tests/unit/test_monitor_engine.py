@@ -37,7 +37,7 @@ def engine(instance: str = "m1") -> Engine:
 
 def test_a_restart_comes_to_the_same_alerts_and_tells_nothing_twice() -> None:
     """The last minutes are read again; what fires was told before."""
-    log = [(record("fetcher", "f", fetch__challenge=60.0, fetch__page=40.0), START_MS - 60_000)]
+    log = [(record("fetcher", "f", challenges=60.0, fetch__page=40.0), START_MS - 60_000)]
     log += [(record("fetcher", "f"), START_MS - 5_000)]
     first, second = engine("m1"), engine("m2")
     for one in (first, second):
@@ -135,7 +135,7 @@ def test_time_goes_on_where_nothing_comes() -> None:
 def test_a_site_is_slowed_by_its_rate(challenges: int, pages: int, factor: float | None) -> None:
     """30 % is well, 31 % half, 41 % a quarter; nineteen fetches say nothing."""
     board, healths = Board(), SiteHealths()
-    sums = {"fetch:challenge": float(challenges), "fetch:page": float(pages)}
+    sums = {"challenges": float(challenges), "fetch:page": float(pages)}
     parts = {"site": {"a": Part(sums=sums)}}
     board.take(StatsDelta(service="fetcher", instance="f", seconds=1.0, parts=parts), START_MS)
     told = list(healths.step(board, START_MS))
@@ -152,7 +152,7 @@ def test_a_slowed_site_is_let_go_well_below_its_mark() -> None:
     healths = SiteHealths()
     for challenges, factor in ((35, 0.5), (27, 0.5), (24, 1.0)):
         board = Board()
-        sums = {"fetch:challenge": float(challenges), "fetch:page": 100.0 - challenges}
+        sums = {"challenges": float(challenges), "fetch:page": 100.0 - challenges}
         delta = StatsDelta(service="f", instance="f", seconds=1.0, parts={"site": {"a": Part(sums=sums)}})
         board.take(delta, START_MS)
         list(healths.step(board, START_MS))
@@ -171,7 +171,7 @@ def test_the_view_of_an_empty_installation_can_be_shown() -> None:
 def test_the_view_names_the_worst_first_and_of_one_value_only_the_worst() -> None:
     """A budget that is spent is not half spent, too."""
     one = engine()
-    sums = Part(sums={"fetch:challenge": 50.0, "fetch:page": 50.0})
+    sums = Part(sums={"challenges": 50.0, "fetch:page": 50.0})
     for instance, parts in (
         ("a", {"budget": {"run r": Part(last={"used": 5.0, "limit": 5.0})}}),
         ("b", {"site": {"x": sums}}),

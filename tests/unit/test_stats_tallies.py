@@ -132,6 +132,17 @@ def test_a_bound_that_is_full_is_a_state() -> None:
     assert counted.take(1.0).parts["wall"]["window"].last == {"full": 0.0}
 
 
+def test_a_challenge_counts_whatever_became_of_its_job() -> None:
+    """Shed, refused or bought: of the service and of its site."""
+    counted = tallies()
+    for outcome in ("shed", "solve_not_allowed", "challenge"):
+        counted.note(msgspec.structs.replace(fetched("a", outcome), challenged=True))
+    counted.note(fetched("a"))
+    delta = counted.take(1.0)
+    assert delta.parts["service"][""].sums["challenges"] == 3
+    assert delta.parts["site"]["a"].sums["challenges"] == 3
+
+
 def test_a_tally_of_a_field_that_is_not_there_is_refused() -> None:
     """A misspelling turns red at the start."""
     with pytest.raises(ValueError, match="FetchDone has no sites"):

@@ -8,7 +8,9 @@ from tidegate.events import Event
 class FetchDone(Event, frozen=True):
     """The one line of a job's fetch: where, how it ended, and what it cost.
 
-    ``outcome`` is ``page``, ``challenge``, ``forwarded``, ``held`` (put aside), or the class of a failure.
+    ``outcome`` is ``page``, ``challenge`` (a request for its solution), ``forwarded``, ``held`` (put aside),
+    ``deferred`` (its answer was, by another job's solve), or the class or reason of a failure.
+    ``challenged``: the site answered with a challenge, whatever became of the job then.
     ``place`` is scheme, host and path. Sizes in bytes, before and after decoding. ``proxy`` is the id of the
     listed proxy that the answer came through.
     """
@@ -26,6 +28,7 @@ class FetchDone(Event, frozen=True):
     hop: int = 0
     resumed: bool = False
     proxy: str | None = None
+    challenged: bool = False
 
 
 class UnknownFieldIgnored(Event, frozen=True):

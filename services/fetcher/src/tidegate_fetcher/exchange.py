@@ -9,6 +9,7 @@ from tidegate.outcome import Reason
 from yarl import URL
 
 from tidegate_fetcher.cookies import Jar
+from tidegate_fetcher.detection import Finding
 
 Headers: TypeAlias = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -36,7 +37,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     """The final answer, its body decoded. ``jar`` holds the request's cookies and those set on the way.
 
     ``elapsed_ms`` is the last request's, ``wire_bytes`` its body before decoding. ``proxy_id`` names the
-    operator's proxy that it came through.
+    operator's proxy that it came through. ``found`` is what stands in the page's place, once looked for.
     """
 
     url: URL
@@ -48,6 +49,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: int
     wire_bytes: int
     proxy_id: str | None = None
+    found: Finding | None = None
 
     @property
     def content_type(self) -> str:

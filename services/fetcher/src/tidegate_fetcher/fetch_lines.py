@@ -1,7 +1,8 @@
 """The one line that is told of a job's fetch. Pure."""
 
+from tidegate.captcha_records import Challenge
 from tidegate.consume.service import Work
-from tidegate.outcome import Dead, Done, Outgoing, Retry
+from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Outgoing, Retry
 from tidegate.topics import HELD, Topic
 
 from tidegate_fetcher.events import FetchDone
@@ -11,8 +12,20 @@ from tidegate_fetcher.tasks import ResumeTask, Task
 _HELD = frozenset(HELD.values())
 
 
-def line(work: Work[Task], outcome: str, response: Response | None) -> FetchDone:
+def forwarded(work: Work[Task]) -> FetchDone:
+    """Return what is told of a job that belongs to another partition."""
+    return _line(work, "forwarded", None, challenged=False)
+
+
+def ended(work: Work[Task], outcome: Outcome, response: Response | None) -> FetchDone:
     """Return what is told of a job: where, how it ended, what it cost."""
+    met = response is not None and isinstance(response.found, Challenge)
+    # A token that a site did not take says something of its solver, and of the site nothing new.
+    refused = isinstance(outcome, Retry) and outcome.error_class is ErrorClass.SOLVE_FAILED
+    return _line(work, _name_of(outcome), response, challenged=met and not refused)
+
+
+def _line(work: Work[Task], outcome: str, response: Response | None, *, challenged: bool) -> FetchDone:
     state, task = work.job.state, work.payload
     return FetchDone(
         run=state.run,
@@ -28,10 +41,11 @@ def line(work: Work[Task], outcome: str, response: Response | None) -> FetchDone
         hop=state.hop,
         resumed=isinstance(task, ResumeTask),
         proxy=None if response is None else response.proxy_id,
+        challenged=challenged,
     )
 
 
-def name_of(outcome: Done | Retry | Dead) -> str:
+def _name_of(outcome: Outcome) -> str:
     """Return the name of an outcome on its line."""
     match outcome:
         case Done(outgoing=(Outgoing(topic=Topic.PAGES),)):
@@ -44,3 +58,5 @@ def name_of(outcome: Done | Retry | Dead) -> str:
             return outcome.error_class
         case Dead():
             return outcome.reason
+        case Defer():
+            return "deferred"

@@ -32,7 +32,7 @@ from tidegate_fetcher import (
 )
 from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
-from tidegate_fetcher.detection import Block, Detector, Finding
+from tidegate_fetcher.detection import Block, Detector
 from tidegate_fetcher.events import UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
 from tidegate_fetcher.hosts import host_with_port
@@ -115,7 +115,7 @@ class Fetcher:
         task = work.payload
         forwarded = routing.forwarded(work, self._partitions)
         if forwarded is not None:
-            self._emit(fetch_lines.line(work, "forwarded", None))
+            self._emit(fetch_lines.forwarded(work))
             return forwarded
         ended = self._late(work, task.job) or self._of_run(work)
         if ended is not None:
@@ -127,9 +127,9 @@ class Fetcher:
             outcome, response = await self._fetch(work, task)
         else:
             outcome, response = await self._resume(work, task)
-        # Of who has to wait the runtime tells; a flood of them would be a flood of lines.
-        if not isinstance(outcome, Defer):
-            self._emit(fetch_lines.line(work, fetch_lines.name_of(outcome), response))
+        # Of who has to wait unasked the runtime tells; a flood of them would be a flood of lines.
+        if response is not None or not isinstance(outcome, Defer):
+            self._emit(fetch_lines.ended(work, outcome, response))
         now_ms = self._broker_clock.now_ms()
         if isinstance(task, ResumeTask):
             self._identities.answered(work.job.state, task.solution, outcome, response, now_ms)
@@ -190,7 +190,7 @@ class Fetcher:
         try:
             user_agent = self._policies.of(state.site).user_agent
             request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
-            response = await self._client.send(request)
+            response = await self._ask(request)
         except ExchangeError as error:
             outcome = self._failed(error, task.job, state, way)
             of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
@@ -241,7 +241,7 @@ class Fetcher:
     async def _hand_in(
         self, work: Work[Task], task: ResumeTask, submit: Request, user_agent: str
     ) -> tuple[Outcome, Response]:
-        response = await self._client.send(submit)
+        response = await self._ask(submit)
         refused = self._refused_token(work, task, submit, response)
         if refused is not None:
             return refused, response
@@ -262,7 +262,7 @@ class Fetcher:
         self, work: Work[Task], task: ResumeTask, submit: Request, response: Response
     ) -> Retry | None:
         """Return the retry where the site did not take the token: the same challenge again, or a refusal."""
-        again = self._detect(response)
+        again = response.found
         if isinstance(again, Block):
             return None
         if again is not None:
@@ -284,8 +284,8 @@ class Fetcher:
         """
         request = requests.resumed(task.job, task.url, user_agent, answer.jar)
         request = msgspec.structs.replace(request, proxy=submit.proxy, proxy_id=submit.proxy_id)
-        response = await self._client.send(request)
-        challenge = self._detect(response)
+        response = await self._ask(request)
+        challenge = response.found
         if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
             return self._judged(work, request, response), response
         if task.job.method.upper() != "GET" or self._recipe(task) is not None:
@@ -300,7 +300,7 @@ class Fetcher:
         ``visit`` is None where a solution was handed in; what that one brought is judged at the end.
         """
         state, job = work.job.state, work.payload.job
-        found = self._detect(response)
+        found = response.found
         if isinstance(found, Challenge):
             who = Identity(
                 user_agent=request.headers["User-Agent"],
@@ -362,8 +362,10 @@ class Fetcher:
         self._identities.buys(who.id, state, challenge, now_ms)
         return met
 
-    def _detect(self, response: Response) -> Finding | None:
-        return self._detector.find(
+    async def _ask(self, request: Request) -> Response:
+        """Return the answer with what was found to stand in the page's place."""
+        response = await self._client.send(request)
+        found = self._detector.find(
             response.body,
             status=response.status,
             headers=response.headers,
@@ -371,6 +373,7 @@ class Fetcher:
             cookies=cookies.by_name(response.jar),
             image=self._policies.image_at(response.url),
         )
+        return msgspec.structs.replace(response, found=found)
 
     @staticmethod
     def _solve_failed(work: Work[Task], job: UrlJob, message: str, response: Response | None = None) -> Retry:

@@ -11,9 +11,17 @@ METRICS = (
         unit="{fetch}",
         labels=("outcome",),
         sources=(Source(events.FetchDone),),
-        meaning="Jobs and solutions handled, by what became of them. The CAPTCHA rate is `challenge` ÷ "
-        "(`page` + `challenge`).",
-        action="`challenge` above 30 %: add proxies, not workers. Above 40 %: the sites have noticed you.",
+        meaning="Jobs and solutions handled, by what became of them; `challenge`: a solution is asked for.",
+        action="Nothing by itself; the classes of failures are those of the retry table.",
+    ),
+    Metric(
+        name="tidegate.challenges",
+        kind=Kind.COUNTER,
+        unit="{challenge}",
+        sources=(Source(events.FetchDone, where=("challenged", True)),),
+        meaning="Answers that were challenges, bought or not. The CAPTCHA rate is these ÷ (these + "
+        '`tidegate_fetches_total{outcome="page"}`).',
+        action="Above 30 %: add proxies, not workers. Above 40 %: the sites have noticed you.",
     ),
     Metric(
         name="tidegate.fetch.duration",

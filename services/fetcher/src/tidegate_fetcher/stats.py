@@ -8,6 +8,8 @@ from tidegate_fetcher import events
 STATS = (
     Tally(name="fetch", event=events.FetchDone, label="outcome"),
     Tally(name="fetch", event=events.FetchDone, scope=SITE, by="site", label="outcome"),
+    Tally(name="challenges", event=events.FetchDone, where=("challenged", True)),
+    Tally(name="challenges", event=events.FetchDone, scope=SITE, by="site", where=("challenged", True)),
     Tally(name="fetch_s", event=events.FetchDone, how=How.TIMES, value="elapsed_ms", scale=0.001),
     Tally(name="wire_bytes", event=events.FetchDone, value="wire_bytes"),
     Tally(name="downstream", event=events.LagRead, how=How.LAST, scope=TOPIC, by="topic", value="records"),

@@ -30,7 +30,7 @@ def read(rule: Rule, board: Board, now_ms: int) -> list[Reading]:
 
 def captcha_share(part: Part) -> tuple[float, float]:
     """Return the CAPTCHA rate of a part and the fetches that it is of."""
-    challenges = part.sums.get("fetch:challenge", 0.0)
+    challenges = part.sums.get("challenges", 0.0)
     fetches = challenges + part.sums.get("fetch:page", 0.0)
     return (challenges / fetches if fetches else 0.0), fetches
 

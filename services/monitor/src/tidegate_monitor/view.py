@@ -104,7 +104,7 @@ def _rates(brief: Mapping[str, Part]) -> View:
     }
     return {
         "pages": fetched.get("page", 0.0) / _NOW_S,
-        "challenges": fetched.get("challenge", 0.0) / _NOW_S,
+        "challenges": fetcher.get("challenges", 0.0) / _NOW_S,
         "failures": sum(fetched.get(name, 0.0) for name in _FAILURES) / _NOW_S,
         "bytes": fetcher.get("wire_bytes", 0.0) / _NOW_S,
         "solved": solver.get("solve:solved", 0.0) / _NOW_S,
@@ -238,7 +238,7 @@ def _charts(board: Board, now_ms: int) -> View:
 
     return {
         "pages": rate(FETCHER, "fetch:page"),
-        "challenges": rate(FETCHER, "fetch:challenge"),
+        "challenges": rate(FETCHER, "challenges"),
         "solved": rate(SOLVER, "solve:solved"),
         "stored": rate(STORER, "stored_records"),
         "spent": rate(SOLVER, "spent"),
