@@ -89,6 +89,17 @@ async def test_a_failed_try_is_repeated_through_another_proxy(tmp_path: Path) ->
     assert asked
 
 
+async def test_a_site_that_answers_407_takes_no_proxy_out(tmp_path: Path) -> None:
+    """It may be the proxy's or the site's: it counts like a block."""
+    async with gateway(407) as (way, asked):
+        path = listed(tmp_path, *(way.replace("ann", f"ann{number}") for number in range(4)))
+        async with fetcher(proxies_file=path) as service:
+            for _ in range(40):
+                assert isinstance(await run(service, job("http://pages.example/x")), Retry)
+            assert service._proxies.pool.healthy == 4
+    assert len(asked) == 40
+
+
 async def test_without_a_healthy_proxy_jobs_wait_and_the_intake_is_held(tmp_path: Path) -> None:
     """At no attempt: a dead proxy costs its own jobs a try each, and then nobody's."""
     events: list[Event] = []

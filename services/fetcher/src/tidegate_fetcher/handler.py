@@ -199,7 +199,7 @@ class Fetcher:
         finally:
             self._limiter.leave(state.site, turn)
         outcome = self._judged(work, request, response, visit)
-        return self._proxies.settled(way, outcome, state, failed=response.status == 407), response
+        return self._proxies.settled(way, outcome, state, failed=False), response
 
     def _setting_out(self, state: JobState, job: UrlJob) -> tuple[Visit, Proxy | NoWay | None]:
         """Return who asks and through what: a session through its own proxy only, however that stands."""
@@ -236,7 +236,7 @@ class Fetcher:
             outcome, response = await self._hand_in(work, task, ways.through(submit, way), user_agent)
         except ExchangeError as error:
             return self._failed(error, task.job, state, way), None
-        return self._proxies.settled(way, outcome, state, failed=response.status == 407), response
+        return self._proxies.settled(way, outcome, state, failed=False), response
 
     async def _hand_in(
         self, work: Work[Task], task: ResumeTask, submit: Request, user_agent: str

@@ -57,7 +57,8 @@ def missed(way: NoWay, state: JobState) -> Defer | Dead:
 def outcome_of(outcome: Outcome, *, proxy_failed: bool) -> ProxyOutcome | None:
     """Return what a try's outcome says of its proxy; None: nothing.
 
-    ``proxy_failed``: the proxy could not be reached, or turned us away. What the site itself is to blame for
+    ``proxy_failed``: the proxy could not be reached, or refused the tunnel. An answer never says that, be it
+    407: a site could take all proxies out with it. What the site itself is to blame for
     (a server error, a body too large) is an answer that came through.
     """
     if proxy_failed:
