@@ -28,6 +28,23 @@ def test_secrets_are_kept_apart_from_other_headers() -> None:
     assert str(request.url) == "https://shop.example/a"
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Access-Token", "Api-Key", "token", "X-ApiKey", "X-Session-Id", "X-Amz-Security-Token"]
+)
+def test_a_key_of_whatever_name_stays_at_the_jobs_own_origin(name: str) -> None:
+    """Sites name their own; a redirect to another origin takes none of them along."""
+    request = request_of_job(headers={name: "k"})
+    assert request.private[name] == "k"
+    assert name not in request.headers
+
+
+def test_what_is_the_proxys_is_not_sent_to_a_site() -> None:
+    """Nor are headers of the connection."""
+    request = request_of_job(headers={"Proxy-Authorization": "Basic x", "TE": "trailers"})
+    assert "Proxy-Authorization" not in {**request.headers, **request.private}
+    assert "TE" not in request.headers
+
+
 def test_the_urls_credentials_are_basic_authorization() -> None:
     """They leave the URL, and never overrule a header of the job's."""
     assert request_of_job().private["Authorization"] == "Basic YW5uOnMzY3JldA=="

@@ -1,5 +1,7 @@
 """Sessions: who is kept, who is given up, and what is written of them."""
 
+from typing import Any
+
 import pytest
 from support.fetcher import inbound
 from support.visitors import PAGE, REFUSED, REQUEST, SITE, challenge, identities, response, solution, state
@@ -384,3 +386,53 @@ def test_the_way_is_another_one_only_where_there_is_one(
 ) -> None:
     """A list that was not read yet, or has nothing healthy, says nothing of who is on it."""
     assert ways.is_other(way, proxy_id) is other
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "POST", "body": "user=alice&password=x"},
+        {"body": "user=alice"},
+        {"method": "delete"},
+        {"headers": {"X-Access-Token": "t"}},
+        {"headers": {"Api-Key": "k"}},
+        {"headers": {"User-Agent": "Mine/1", "X-Whatever": "alice"}},
+    ],
+)
+def test_what_a_site_sets_on_somebodys_own_job_is_nobody_elses(fields: dict[str, Any]) -> None:
+    """A login's cookie never goes along with another job, and a paid session never with a login."""
+    ours = identities()
+    own = UrlJob(url=JOB.url, **fields)
+    login = ours.visit(state("login"), own, NOW)
+    ours.page(login, state("login"), response(jar("ALICE")), NOW)
+    assert ours.visit(state("next"), JOB, NOW).jar == ()
+    assert passed(ours).jar == jar("s")
+    assert ours.visit(state("login"), own, NOW) == Visit(identity=None)
+
+
+def test_headers_that_everybody_sends_make_nobody_special() -> None:
+    """What a browser's "copy as cURL" brings along shares the session of its user agent."""
+    usual = (
+        "Accept",
+        "accept-language",
+        "Cache-Control",
+        "DNT",
+        "Referer",
+        "Sec-Fetch-Mode",
+        "sec-ch-ua",
+        "TE",
+    )
+    ours = identities()
+    as_browser = UrlJob(url=JOB.url, method="get", headers=dict.fromkeys(usual, "x"))
+    assert ours.visit(state("a"), as_browser, NOW) == ours.visit(state("a"), JOB, NOW)
+
+
+def test_a_note_of_a_visitor_ends_with_the_partition() -> None:
+    """M6: one that an exception kept from being written would remove the next owner's record."""
+    ours = identities()
+    passed(ours)
+    ours.forget(lambda site: site == SITE)
+    assert written(ours) == []
+    passed(ours)
+    ours.forget(lambda site: site != SITE)
+    assert len(written(ours)) == 1

@@ -1,8 +1,8 @@
 """Who asks a site, and what is learnt of that: sessions, leases and their records in one place. Pure.
 
 The handler tells it what a site answered; it says who asks next, who waits for another one's solve, and what
-is to be written to ``sessions``. Jobs with cookies or credentials of their own are nobody's business: what a
-site gives them is theirs, and they are given nothing.
+is to be written to ``sessions``. Jobs that are somebody's own (``requests.is_personal``) are nobody else's
+business: what a site gives them is theirs, and they are given nothing.
 """
 
 from collections.abc import Callable
@@ -218,14 +218,17 @@ class Identities:
         """Forget what is known of those sites: somebody else has them."""
         self._pool.forget(belongs)
         self._flights.forget(belongs)
+        # A note that no outcome took along would remove the record of whoever has the site next.
+        self._changed = {visitor for visitor in self._changed if not belongs(visitor[0])}
 
     # -- inside ---------------------------------------------------------------------------------------
 
     def _who(self, job: UrlJob) -> Visit:
-        if not job.headers and job.proxy is None and "@" not in job.url:
+        personal = is_personal(job)
+        if not personal and not job.headers and job.proxy is None:
             return self._anybody
         pinned = None if job.proxy is None else _pinned(job.proxy)
-        if is_personal(job):
+        if personal:
             return Visit(identity=None, pinned=pinned is not None)
         agent = next((text for name, text in job.headers.items() if name.lower() == "user-agent"), None)
         return Visit(identity=identity_of(agent or self._user_agent, pinned), pinned=pinned is not None)

@@ -35,13 +35,39 @@ _IGNORED = frozenset(
         "upgrade",
     }
 )
-_PRIVATE = frozenset({"authorization", "x-api-key", "x-auth-token", "x-csrf-token", "x-xsrf-token"})
-_PERSONAL = _PRIVATE | {"cookie"}
+# What the name of a header with a credential in it contains; sites name their own as they like.
+_SECRET = ("auth", "token", "secret", "password", "session", "apikey", "api-key", "access-key", "jwt")
+# What every visitor sends; anything else may say who somebody is.
+_HARMLESS = _IGNORED | {
+    "cache-control",
+    "dnt",
+    "pragma",
+    "priority",
+    "referer",
+    "upgrade-insecure-requests",
+    "user-agent",
+}
+_HARMLESS_STARTS = ("accept", "sec-ch-", "sec-fetch-", "sec-gpc", "proxy-")
 
 
 def is_personal(job: UrlJob) -> bool:
-    """Say whether a job brings cookies or credentials of its own: it shares no session with others."""
-    return "@" in job.url or any(name.lower() in _PERSONAL for name in job.headers)
+    """Say whether a job may be somebody's own: it shares no session with others.
+
+    It is where it brings cookies or credentials, and where it might: with a header that not everybody sends,
+    a body, or a method that changes things. What a site sets on a login is the user's, who would otherwise
+    ask for everybody's next pages.
+    """
+    if "@" in job.url or job.body is not None or job.method.upper() not in {"GET", "HEAD"}:
+        return True
+    return not all(_is_harmless(name.lower()) for name in job.headers)
+
+
+def _is_harmless(lower: str) -> bool:
+    return lower in _HARMLESS or lower.startswith(_HARMLESS_STARTS)
+
+
+def _is_private(lower: str) -> bool:
+    return any(part in lower for part in _SECRET)
 
 
 def of_job(job: UrlJob, url: URL, user_agent: str, visit: Visit = NOBODY) -> Request:
@@ -58,9 +84,11 @@ def of_job(job: UrlJob, url: URL, user_agent: str, visit: Visit = NOBODY) -> Req
             lower = name.lower()
             if lower == "cookie":
                 jar = cookies.given(value, url)
-            elif lower in _PRIVATE:
+            elif lower in _IGNORED or lower.startswith("proxy-"):
+                continue
+            elif _is_private(lower):
                 private[name] = value
-            elif lower not in _IGNORED and not lower.startswith("proxy-"):
+            else:
                 headers[name] = value
     if "@" in job.url and "Authorization" not in private:
         with_user = URL(job.url)

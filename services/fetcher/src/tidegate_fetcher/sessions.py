@@ -88,7 +88,7 @@ class Session(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks for one page. ``identity`` is None for a job with cookies or credentials of its own.
+    """Who asks for one page. ``identity`` is None for a job that is somebody's own.
 
     ``session`` is the one whose cookies go along, ``jar`` as they were; None for somebody whom the site sees
     for the first time. ``pinned``: the job names its proxy.
