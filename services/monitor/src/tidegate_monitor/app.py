@@ -10,7 +10,7 @@ import aiohttp
 import uvloop
 from tidegate.alert_rules import load as load_rules
 from tidegate.backlog import KafkaBacklog
-from tidegate.clock import BrokerClock, Clock, SystemClock
+from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
 from tidegate.consume.kafka_connection import mend_connections
 from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
@@ -68,6 +68,11 @@ def main() -> int:
     return 0
 
 
+def start_name() -> str:
+    """Return a name that no earlier start had: in a container all have the same host and process id."""
+    return f"{instance_name()}:{seeded_random().getrandbits(32):08x}"
+
+
 async def _serve(settings: Settings, telemetry: Telemetry) -> None:
     mend_connections()
     stop = asyncio.Event()
@@ -75,7 +80,7 @@ async def _serve(settings: Settings, telemetry: Telemetry) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     clock, emit = SystemClock(), telemetry.emit
-    engine = Engine(instance_name(), load_rules(), wall_ms=clock.wall_ms())
+    engine = Engine(start_name(), load_rules(), wall_ms=clock.wall_ms())
     own, where = settings.monitor, settings.health
 
     def health() -> Mapping[str, object]:

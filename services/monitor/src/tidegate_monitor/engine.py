@@ -35,7 +35,11 @@ class Engine:
     """One monitor's view."""
 
     def __init__(self, instance: str, rules: Iterable[Rule], *, wall_ms: int) -> None:
-        """Begin at ``wall_ms``, this host's clock, which only says what need not be counted any more."""
+        """Begin at ``wall_ms``, this host's clock, which only says what need not be counted any more.
+
+        ``instance`` names this start: the record by which we know that all was read must not be of an
+        earlier one, and in a container every start has the same host and process id.
+        """
         self.instance = instance
         self.board = Board()
         self.book = AlertBook(rules)
