@@ -42,4 +42,8 @@ async def watch_lags(
                 if not told:
                     told = True
                     emit(LagsUnread(error=str(error) or repr(error)))
+        else:
+            # Whoever tells now would be contradicted by our last ones for ever.
+            for topic, _ in READERS:
+                tallies.forget(TOPIC, topic, "lag")
         await clock.sleep(every_s)

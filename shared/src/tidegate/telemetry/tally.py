@@ -11,13 +11,15 @@ from enum import StrEnum
 import msgspec
 
 from tidegate.events import Event
-from tidegate.stats import OTHER, SERVICE, SITE, DeadNote, Part, StatsDelta, bucket_of
+from tidegate.stats import BUDGET, OTHER, SERVICE, SITE, DeadNote, Part, StatsDelta, bucket_of
 
 _MOST_SITES = 50
 _MOST_SUBJECTS = 100
 _MOST_NAMES = 64
 _MOST_NOTES = 3
 _LONGEST_TEXT = 200
+# Budgets are told every two seconds while they are among the latest; there may be thousands in a life.
+_BUDGET_LASTS_S = 10.0
 
 Snapshot = Callable[[], Mapping[str, object]]
 Change = Callable[[Event], None]
@@ -35,8 +37,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """What one event counts as. Raises ValueError where the event has no such field.
 
     ``by`` is the field with the subject in ``scope``; ``subject`` says it outright. ``value`` is a field or
-    an amount; a field that is None counts nothing. ``label`` is a field whose value is put behind the name:
-    ``fetch`` by ``outcome`` makes ``fetch:page``.
+    an amount; a field that is None counts nothing, and takes a latest value away. ``label`` is a field whose
+    value is put behind the name: ``fetch`` by ``outcome`` makes ``fetch:page``.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Tallies:
         self._states = states
         self._parts: dict[str, dict[str, Part]] = {}
         self._last: dict[str, dict[str, dict[str, float]]] = {}
+        self._budget_ages: dict[str, float] = {}
         self._notes: list[DeadNote] = []
         self._snapshot: Snapshot | None = None
 
@@ -102,6 +105,16 @@ class Tallies:
             names = subjects.setdefault(subject, {})
             if name in names or len(names) < _MOST_NAMES:
                 names[name] = value
+            if scope == BUDGET:
+                self._budget_ages[subject] = 0.0
+
+    def forget(self, scope: str, subject: str, name: str) -> None:
+        """Take a latest value away: nobody knows it any more."""
+        subjects = self._last.get(scope, {})
+        names = subjects.get(subject, {})
+        names.pop(name, None)
+        if not names:
+            subjects.pop(subject, None)
 
     def take(self, seconds: float) -> StatsDelta:
         """Return what was counted since the last time, with all latest values, and begin anew."""
@@ -115,12 +128,21 @@ class Tallies:
                 value = state.get(name)
                 if isinstance(value, bool | int | float):
                     self.put(SERVICE, "", name, float(value))
+        self._forget_budgets(seconds)
         for scope, subjects in self._last.items():
             for subject, names in subjects.items():
                 _part(parts.setdefault(scope, {}), subject).last.update(names)
         return StatsDelta(
             service=self._service, instance=self._instance, seconds=seconds, parts=parts, dead=tuple(notes)
         )
+
+    def _forget_budgets(self, seconds: float) -> None:
+        """Drop the budgets that nobody tells of any more, so that others find a place."""
+        for subject in list(self._budget_ages):
+            self._budget_ages[subject] += seconds
+            if self._budget_ages[subject] > _BUDGET_LASTS_S:
+                del self._budget_ages[subject]
+                self._last.get(BUDGET, {}).pop(subject, None)
 
     def _change(self, tally: Tally) -> Change:
         how, scope, by, scale, where = tally.how, tally.scope, tally.by, tally.scale, tally.where
@@ -131,9 +153,12 @@ class Tallies:
                 return
             amount = getattr(event, value) if isinstance(value, str) else value
             subject = fixed if by is None else getattr(event, by)
-            if amount is None or subject is None:
+            if subject is None or (amount is None and how is not How.LAST):
                 return
             named = name if label is None else f"{name}:{getattr(event, label)}"
+            if amount is None:
+                self.forget(scope, str(subject), named)
+                return
             if how is How.LAST:
                 self.put(scope, str(subject), named, float(amount) * scale)
                 return
