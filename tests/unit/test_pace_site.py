@@ -126,6 +126,19 @@ def test_the_whole_site_waits_for_its_retry_after_and_other_sites_do_not() -> No
     assert isinstance(state.ask("a", NEW, 300.2), Go | Wait)
 
 
+def test_a_quick_page_of_a_site_at_full_pace_is_looked_at_no_further() -> None:
+    """It ends what came in a row; a slow one, a refusal, or one of a slowed site is looked at."""
+    state, down = limits(), Answered(503, 0.1)
+    for answer in (down, down, PAGE, down, down):
+        assert state.answered("a", answer, 1.0) is None
+    assert state.answered("a", down, 1.0) is not None
+    assert Pace().is_quick_page(PAGE)
+    assert not Pace().is_quick_page(Answered(200, 1.1))
+    slowed = Pace()
+    told(slowed, REFUSED, 0.0)
+    assert not slowed.is_quick_page(PAGE)
+
+
 def test_who_waits_in_hand_is_put_off_by_a_hold() -> None:
     """The hold came after he was let in to wait: he does not go, and his new slot is after it (T3)."""
     state = limits(per_second=1.0)

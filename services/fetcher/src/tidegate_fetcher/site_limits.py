@@ -109,7 +109,10 @@ class SiteLimits:
         """Take note of a site's answer: it may slow the site, hold it, or let it go."""
         if self._pace is None:
             return None
-        rule, load = self._rule_of(site), self._of(site, now)
+        load = self._of(site, now)
+        if load.slots.pace.is_quick_page(answer):
+            return None
+        rule = self._rule_of(site)
         own_s = max(rule.interval_s, load.slots.service_s / rule.concurrency)
         change = load.slots.pace.answered(self._pace, answer, own_s, now)
         self._forget()

@@ -89,6 +89,14 @@ class Pace:
         self._slow = 0
         self._refused = 0
 
+    def is_quick_page(self, answer: Answered) -> bool:
+        """Take note of a page that changes nothing, the usual case; say whether the answer was one."""
+        if answer.status >= 400 or answer.took_s > _LEAST_SLOW_S or self.interval_s:
+            return False
+        self._learn(answer.took_s)
+        self._slow = self._refused = 0
+        return True
+
     def answered(self, policy: PacePolicy, answer: Answered, own_s: float, now: float) -> Change | None:
         """Take note of an answer; ``own_s`` is the time between two requests at the site's usual pace."""
         # What was under way when the pace was cut tells nothing about the new one.
@@ -106,8 +114,7 @@ class Pace:
     def _of_page(self, policy: PacePolicy, answer: Answered, own_s: float, now: float) -> Change | None:
         took_s = answer.took_s
         self._refused = 0
-        usual_s = took_s if self._usual_s is None else self._usual_s
-        self._usual_s = usual_s + _USUAL_WEIGHT * (took_s - usual_s)
+        usual_s = self._learn(took_s)
         if took_s > _LEAST_SLOW_S and took_s > _SLOW * usual_s:
             self._slow += 1
             slowed = self._slow >= _SLOW_IN_A_ROW and self._cut(min(took_s, policy.slowest_s), own_s, now)
@@ -121,6 +128,12 @@ class Pace:
             return None
         self.interval_s = 0.0
         return self._change(Why.RECOVERED, now)
+
+    def _learn(self, took_s: float) -> float:
+        """Return what was usual before this answer."""
+        usual_s = took_s if self._usual_s is None else self._usual_s
+        self._usual_s = usual_s + _USUAL_WEIGHT * (took_s - usual_s)
+        return usual_s
 
     def _cut(self, most_s: float, own_s: float, now: float) -> bool:
         """Double the time between two requests; say whether that made it longer."""
