@@ -58,20 +58,26 @@ TWINS: dict[str, Twin] = {
         "(max by (job) (tidegate_partitions_held) > 0) "
         "or max by (job) (tidegate_gate_share_prone < bool 0.01)"
     ),
-    "retention_near": Twin("sum by (topic) (increase(tidegate_retention_alarms_total[1h]))"),
+    "retention_near": Twin("max by (topic) (tidegate_retention_near)"),
+    # Down is what no solver can use, of those that know of it.
     "provider_down": Twin(
-        "(max by (provider) (tidegate_provider_out) > 0) "
-        "or max by (provider) (tidegate_provider_breaker_open)"
+        "sum by (provider) (max by (provider, instance) "
+        "(((tidegate_provider_out > 0) or tidegate_provider_breaker_open) > bool 0)) "
+        "/ count by (provider) (max by (provider, instance) (tidegate_provider_balance "
+        "or tidegate_provider_limit or tidegate_provider_out or tidegate_provider_breaker_open))"
     ),
     "no_healthy_proxy": Twin(
         "max((tidegate_proxies_healthy == bool 0) * (tidegate_proxies_listed > bool 0))"
     ),
-    "subnet_ban": Twin("sum(increase(tidegate_proxies_subnets_failing_total[15m]))"),
+    "subnet_ban": Twin("max(tidegate_proxies_subnets_failing)"),
     "loop_lag": Twin("max by (job) (tidegate_loop_lag_seconds)"),
-    "service_silent": Twin('max by (job) (1 - up{job=~"tidegate.*"})'),
+    # Whoever has no instance left that could be asked has no series at all.
+    "service_silent": Twin(
+        '1 - max by (job) (up{job=~"tidegate.*"}) or max by (job) (max_over_time(up{job=~"tidegate.*"}[15m]))'
+    ),
 }
-# A state is 0 or 1, and increase() extrapolates: more than half of one is one.
-_STATES = frozenset({"retention_near", "subnet_ban", "service_silent"})
+# The monitor's mark is in seconds, the twin's value is 0 or 1.
+_STATES = frozenset({"service_silent"})
 
 
 def expression(rule: Rule) -> str:
@@ -241,7 +247,9 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 (("max(tidegate_proxies_listed)", "listed"), ("min(tidegate_proxies_healthy)", "healthy")),
             ),
             Panel("Quarantines", "ops", (_rate("tidegate_proxies_quarantines_total"),)),
-            Panel("Subnets failing", "ops", (_rate("tidegate_proxies_subnets_failing_total"),)),
+            Panel(
+                "Subnets failing", "short", (("max(tidegate_proxies_subnets_failing)", "all of them out"),)
+            ),
             Panel("Sites that became prone", "ops", (_rate("tidegate_sites_prone_total"),)),
             Panel(
                 "Sites that refuse answers",

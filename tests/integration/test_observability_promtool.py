@@ -63,6 +63,17 @@ def dead(letters: int, pages: int) -> dict[str, str]:
     }
 
 
+def _balances(breaker_of_a: str, breaker_of_b: str) -> dict[str, str]:
+    """Return two solvers that know of one provider."""
+    seller = 'provider="capsolver",job="tidegate-solver"'
+    return {
+        f'tidegate_provider_breaker_open{{{seller},instance="a"}}': breaker_of_a,
+        f'tidegate_provider_breaker_open{{{seller},instance="b"}}': breaker_of_b,
+        f'tidegate_provider_balance{{{seller},instance="a"}}': "5x30",
+        f'tidegate_provider_balance{{{seller},instance="b"}}': "5x30",
+    }
+
+
 _LAG = 'tidegate_downstream_lag{topic="pages",job="fetcher"}'
 _URLS = {"topic": "pages"}
 _FETCHER = {"job": "fetcher"}
@@ -104,8 +115,9 @@ CASES = (
         "12m",
         _FETCHER,
     ),
-    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x5 1x60"}, "12m", _URLS),
-    Case("retention_near", {'tidegate_retention_alarms_total{topic="pages"}': "0x60"}, "12m", None),
+    Case("retention_near", {'tidegate_retention_near{topic="pages"}': "_x5 1x90"}, "12m", _URLS),
+    Case("retention_near", {'tidegate_retention_near{topic="pages"}': "_x5 1x90"}, "90m", _URLS),
+    Case("retention_near", {'tidegate_retention_near{topic="pages"}': "_x5 1x5 0x60"}, "14m", None),
     Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "1m", _SELLER),
     Case("provider_down", {'tidegate_provider_breaker_open{provider="capsolver"}': "1x30"}, "45s", None),
     Case(
@@ -117,6 +129,9 @@ CASES = (
         "5m",
         _SELLER,
     ),
+    Case("provider_down", _balances("1x30", "_x30"), "5m", None),
+    Case("provider_down", _balances("1x30", "0x30"), "5m", None),
+    Case("provider_down", _balances("1x30", "0.5x30"), "5m", _SELLER),
     Case(
         "no_healthy_proxy", {"tidegate_proxies_healthy": "0x30", "tidegate_proxies_listed": "5x30"}, "5m", {}
     ),
@@ -132,12 +147,24 @@ CASES = (
         "5m",
         None,
     ),
-    Case("subnet_ban", {"tidegate_proxies_subnets_failing_total": "0x5 1x60"}, "10m", {}),
-    Case("subnet_ban", {"tidegate_proxies_subnets_failing_total": "0x60"}, "10m", None),
+    Case("subnet_ban", {"tidegate_proxies_subnets_failing": "_x5 1x60"}, "6m", {}),
+    Case("subnet_ban", {"tidegate_proxies_subnets_failing": "_x5 2x5 0x60"}, "13m", None),
     Case("loop_lag", {'tidegate_loop_lag_seconds{job="fetcher"}': "0.6x30"}, "1m", _FETCHER),
     Case("loop_lag", {'tidegate_loop_lag_seconds{job="fetcher"}': "0.5x30"}, "5m", None),
     Case("service_silent", {'up{job="tidegate-storer"}': "0x30"}, "1m", {"job": "tidegate-storer"}),
     Case("service_silent", {'up{job="tidegate-storer"}': "1x30"}, "5m", None),
+    Case(
+        "service_silent",
+        {
+            'up{job="tidegate-storer",instance="a"}': "0x30",
+            'up{job="tidegate-storer",instance="b"}': "1x30",
+        },
+        "5m",
+        None,
+    ),
+    # Nobody is left to be asked: a pod that is gone has no target.
+    Case("service_silent", {'up{job="tidegate-storer"}': "1x5 stale _x60"}, "8m", {"job": "tidegate-storer"}),
+    Case("service_silent", {'up{job="tidegate-storer"}': "1x5 stale _x60"}, "30m", None),
 )
 
 

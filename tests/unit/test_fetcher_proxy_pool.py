@@ -207,11 +207,24 @@ def test_a_subnet_that_fails_as_a_whole_is_told_of_once() -> None:
     """And again when one of its proxies is back."""
     pool, names = pool_of("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1")
     told = [event for name in names[:3] for event in report(pool, name, FAULT, 6)]
-    assert told[-1] == events.SubnetFailing(subnet="10.0.0.0/24", proxies=3)
+    assert told[-1] == events.SubnetFailing(subnet="10.0.0.0/24", proxies=3, failing=1)
     assert report(pool, names[0], SUCCESS, 3) == []  # its term is not over: these were sent before
     assert chosen(pool, 60.0, avoid=names[1:]) == names[0]
     back = report(pool, names[0], SUCCESS, 3, now=60.0)
-    assert events.SubnetRestored(subnet="10.0.0.0/24", proxies=3) in back
+    assert events.SubnetRestored(subnet="10.0.0.0/24", proxies=3, failing=0) in back
+
+
+@pytest.mark.parametrize("hosts", [(), ("10.0.1.1",), ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")])
+def test_a_new_list_ends_the_failure_of_a_subnet(hosts: tuple[str, ...]) -> None:
+    """Where its proxies were struck off, or others of it came: else the alarm would never end."""
+    pool, names = pool_of("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    for name in names:
+        report(pool, name, FAULT, 6)
+    same = [found for name in names if (found := pool.find(name)) is not None]
+    assert pool.load(same).restored == ()
+    changed = pool.load([proxy_of(f"http://{host}:3128") for host in hosts])
+    assert [(event.subnet, event.failing) for event in changed.restored] == [("10.0.0.0/24", 0)]
+    assert pool.load([]).restored == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ ONLY_LINES = {
         "RunChanged",
         "RunRecordIgnored",
         "SiteCleared",
-        "SubnetRestored",
     },
     "solver": {
         "BudgetRead",

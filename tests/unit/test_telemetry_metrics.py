@@ -175,7 +175,6 @@ def test_every_event_of_the_runtime_moves_a_metric_or_is_only_a_line() -> None:
         runtime_events.IsolationEnded,
         runtime_events.PartitionFreed,
         runtime_events.PartitionMoves,
-        runtime_events.RetentionFar,
         runtime_events.ClockAgrees,
         runtime_events.LoopRecovered,
     }

@@ -216,19 +216,24 @@ class ProxyRestored(Event, frozen=True):
 
 
 class SubnetFailing(Event, frozen=True):
-    """All proxies of a subnet are in quarantine or on probation: somebody has struck out the net."""
+    """All proxies of a subnet are in quarantine or on probation: somebody has struck out the net.
+
+    ``failing`` subnets are so now.
+    """
 
     level: ClassVar[str] = "error"
 
     subnet: str
     proxies: int
+    failing: int
 
 
 class SubnetRestored(Event, frozen=True):
-    """A proxy of a subnet that failed as a whole is healthy again."""
+    """A subnet that failed as a whole has a healthy proxy, or none at all now; ``failing`` still fail."""
 
     subnet: str
     proxies: int
+    failing: int
 
 
 class NoHealthyProxy(Event, frozen=True):

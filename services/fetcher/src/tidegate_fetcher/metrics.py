@@ -190,10 +190,10 @@ METRICS = (
     ),
     Metric(
         name="tidegate.proxies.subnets.failing",
-        kind=Kind.COUNTER,
+        kind=Kind.GAUGE,
         unit="{subnet}",
-        sources=(Source(events.SubnetFailing),),
-        meaning="Times that all proxies of a subnet were out together.",
+        sources=(Source(events.SubnetFailing, "failing"), Source(events.SubnetRestored, "failing")),
+        meaning="Subnets all of whose proxies are out.",
         action="The net is struck out, by a site or by the seller: proxies of another one are needed.",
     ),
     Metric(

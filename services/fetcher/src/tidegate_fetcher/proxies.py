@@ -128,6 +128,8 @@ class Proxies:
         proxies = list(listed.proxies)
         self._random.shuffle(proxies)
         changed = self.pool.load(proxies)
+        for restored in changed.restored:
+            self._emit(restored)
         if listed.bad:
             self._emit(
                 events.ProxyLinesRefused(

@@ -66,10 +66,11 @@ class _Subnet:
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What a new list changed."""
+    """What a new list changed; ``restored`` are subnets of which there is nothing bad to tell any more."""
 
     added: int
     removed: int
+    restored: tuple[events.SubnetRestored, ...] = ()
 
 
 class ProxyPool:
@@ -85,6 +86,7 @@ class ProxyPool:
         self._order: OrderedDict[str, Member] = OrderedDict()
         self._away: list[tuple[float, str]] = []
         self._subnets: dict[str, _Subnet] = {}
+        self._failing_subnets = 0
         self._failing: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
         self.healthy = 0
@@ -96,6 +98,7 @@ class ProxyPool:
     def load(self, proxies: Iterable[Proxy]) -> Loaded:
         """Take a new list. Proxies that were in the old one keep their standing; new ones are cool."""
         wanted = {proxy.id: proxy for proxy in proxies}
+        failing = {name: subnet for name, subnet in self._subnets.items() if subnet.told}
         gone = [name for name in self._members if name not in wanted]
         new = [proxy for name, proxy in wanted.items() if name not in self._members]
         for name in gone:
@@ -106,7 +109,8 @@ class ProxyPool:
             self._order.move_to_end(proxy.id, last=False)
             self._subnets.setdefault(member.subnet, _Subnet()).size += 1
             self.healthy += 1
-        return Loaded(len(new), len(gone))
+        well = [(name, subnet) for name, subnet in failing.items() if not 0 < subnet.size == subnet.out]
+        return Loaded(len(new), len(gone), tuple(self._well(name, subnet) for name, subnet in well))
 
     def find(self, name: str) -> Proxy | None:
         """Return the proxy of an id or a URL, however it stands; None where the pool has none."""
@@ -219,9 +223,13 @@ class ProxyPool:
         subnet = self._subnets[member.subnet]
         subnet.out -= 1
         if subnet.told:
-            subnet.told = False
-            told.append(events.SubnetRestored(subnet=member.subnet, proxies=subnet.size))
+            told.append(self._well(member.subnet, subnet))
         return tuple(told)
+
+    def _well(self, name: str, subnet: _Subnet) -> events.SubnetRestored:
+        subnet.told = False
+        self._failing_subnets -= 1
+        return events.SubnetRestored(subnet=name, proxies=subnet.size, failing=self._failing_subnets)
 
     def _failed(self, member: Member, now: float) -> tuple[Event, ...]:
         was_healthy = member.standing is Standing.HEALTHY
@@ -246,7 +254,10 @@ class ProxyPool:
         ]
         if subnet.out == subnet.size >= _LEAST_SUBNET and not subnet.told:
             subnet.told = True
-            told.append(events.SubnetFailing(subnet=member.subnet, proxies=subnet.size))
+            self._failing_subnets += 1
+            told.append(
+                events.SubnetFailing(subnet=member.subnet, proxies=subnet.size, failing=self._failing_subnets)
+            )
         return tuple(told)
 
     def _is_charged(self, proxy_id: str, site: str) -> bool:

@@ -229,12 +229,12 @@ RUNTIME_METRICS = (
         action="`partition_stuck` names the offset and how long.",
     ),
     Metric(
-        name="tidegate.retention.alarms",
-        kind=Kind.COUNTER,
-        unit="{time}",
+        name="tidegate.retention.near",
+        kind=Kind.GAUGE,
+        unit="1",
         labels=("topic",),
-        sources=(Source(events.RetentionNears),),
-        meaning="Topics whose oldest unread record has half of its retention behind it.",
+        sources=(Source(events.RetentionNears, 1.0), Source(events.RetentionFar, 0.0)),
+        meaning="1 while a topic's oldest unread record has half of its retention behind it.",
         action="At once: more replicas, or a longer retention, before records are deleted unread.",
     ),
     Metric(
