@@ -246,3 +246,37 @@ async def test_a_session_whose_proxy_left_the_list_keeps_nobody_waiting(tmp_path
             assert SECRET.encode() not in record.value
             page_of(await solved(service, request_of(outcome)))
             assert page_of(await run(service, job(url, id="4"))).meta.proxy_id == proxy_of(second).id
+
+
+async def test_a_clearance_is_not_handed_in_through_another_proxy(tmp_path: Path) -> None:
+    """Its proxy left the list meanwhile: it would be refused, and who sold it be blamed."""
+    gate, listed = Gate(clearance=True), tmp_path / "proxies"
+    async with site(gate.handle) as first, site(gate.handle) as second:
+        listed.write_text(f"{first}\n")
+        async with fetcher(solve_hosts=("*",), proxies_file=listed) as service:
+            await service.prepare(0)
+            request = request_of(await run(service, "http://pages.example/page?x=1"))
+            service._proxies.pool.load([proxy_of(second)])
+            bad = {"cookies": {"aws-waf-token": "no"}, "task_id": "7"}
+            ended = await solved(service, request, **bad)
+    assert isinstance(ended, Retry)
+    assert ended.error_class is ErrorClass.SOLVE_FAILED
+    assert gate.challenges == 1
+    assert not sent(ended, Topic.CAPTCHA_VERDICTS)
+    assert [record.value for record in sent(ended, Topic.SESSIONS)] == [None]
+
+
+async def test_a_fault_of_ours_before_a_job_is_sent_costs_its_site_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The site's only place is free for the next job."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with site(Gate().handle) as base, fetcher(site_concurrency=1, solve_hosts=("*",)) as service:
+        with monkeypatch.context() as patched:
+            patched.setattr(service._identities, "visit", broken)
+            with pytest.raises(ZeroDivisionError):
+                await run(service, f"{base}/page")
+        request_of(await run(service, f"{base}/page"))

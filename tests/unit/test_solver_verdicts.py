@@ -100,6 +100,15 @@ class TestFetcherSide:
         assert isinstance(taken, Done)
         assert len(taken.outgoing) == 2
 
+    def test_a_refusal_through_another_proxy_says_nothing(self) -> None:
+        """The one that it was solved through is gone: whose fault it is, nobody knows; a page shows it."""
+        retry = Retry(error_class=ErrorClass.SOLVE_FAILED, message="The site refused the token.")
+        through = msgspec.structs.replace(RESPONSE, proxy_id="another")
+        assert with_verdict(retry, through, solved(), record(), first=True) is retry
+        taken = with_verdict(Done((PAGE,)), through, solved(), record(), first=True)
+        assert isinstance(taken, Done)
+        assert len(taken.outgoing) == 2
+
     def test_only_what_is_younger_than_our_tenure_was_nobodys_before(self) -> None:
         """With two seconds for the estimate of the broker's clock; each assignment begins anew (T1)."""
         clock = ManualClock()

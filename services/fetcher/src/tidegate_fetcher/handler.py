@@ -183,19 +183,19 @@ class Fetcher:
         turn = await self._limiter.enter(state.site, turns.claim_of(state, task.job, age_s))
         if not isinstance(turn, float):
             return turns.missed(turn, task.job, state), None
-        visit, way = self._setting_out(state, task.job)
-        if isinstance(way, NoWay):
-            self._limiter.leave(state.site, turn)
-            return ways.missed(way, state), None
         try:
-            user_agent = self._policies.of(state.site).user_agent
-            request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
-            response = await self._ask(request)
-        except ExchangeError as error:
-            outcome = self._failed(error, task.job, state, way)
-            of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
-            self._identities.failed(visit, state, outcome, of_proxy=of_proxy)
-            return outcome, None
+            visit, way = self._setting_out(state, task.job)
+            if isinstance(way, NoWay):
+                return ways.missed(way, state), None
+            try:
+                user_agent = self._policies.of(state.site).user_agent
+                request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
+                response = await self._ask(request)
+            except ExchangeError as error:
+                outcome = self._failed(error, task.job, state, way)
+                of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
+                self._identities.failed(visit, state, outcome, of_proxy=of_proxy)
+                return outcome, None
         finally:
             self._limiter.leave(state.site, turn)
         outcome = self._judged(work, request, response, visit)
@@ -232,6 +232,8 @@ class Fetcher:
         way = self._proxies.again(state.site, task.job.proxy, solution.request.identity.proxy_id)
         if isinstance(way, NoWay):
             return ways.missed(way, state), None
+        if requests.is_clearance(solution) and ways.is_other(way, solution.request.identity.proxy_id):
+            return self._solve_failed(work, task.job, "The clearance's proxy is gone."), None
         try:
             outcome, response = await self._hand_in(work, task, ways.through(submit, way), user_agent)
         except ExchangeError as error:

@@ -128,6 +128,11 @@ def resumed(job: UrlJob, url: URL, user_agent: str, jar: Jar) -> Request:
     )
 
 
+def is_clearance(solution: CaptchaSolution) -> bool:
+    """Say whether an answer is cookies, which hold for the address alone that they were solved through."""
+    return FACTS[solution.request.challenge.kind].answer is AnswerKind.COOKIES
+
+
 def of_answer(
     job: UrlJob,
     url: URL,
@@ -144,7 +149,7 @@ def of_answer(
     asked = solution.request
     challenge = asked.challenge
     facts = FACTS[challenge.kind]
-    if facts.answer is AnswerKind.COOKIES:
+    if is_clearance(solution):
         if not solution.cookies:
             return None
         jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), solution.cookies)

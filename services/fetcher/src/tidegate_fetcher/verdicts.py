@@ -3,7 +3,8 @@
 Only what shows it counts: the page came, or the site refused the answer. Where the way there failed (a
 network error, a server error) or the answer was never handed in, nothing is said. Nor is anything said of a
 refusal where the answer may have been handed in before, by an owner of the partition that died over it or as
-another copy of the record: a token is good once.
+another copy of the record: a token is good once. Nor where it was handed in through another proxy than the
+challenge came through, because that one is gone: it may be good for that address alone.
 """
 
 import msgspec
@@ -35,6 +36,8 @@ def with_verdict(
             verdict = _verdict(solution, solution.provider, solution.task_id, record, accepted=True)
             return Done((*outcome.outgoing, verdict))
         case Retry(error_class=ErrorClass.SOLVE_FAILED) if first and not solution.repeated:
+            if response.proxy_id != solution.request.identity.proxy_id:
+                return outcome
             verdict = _verdict(solution, solution.provider, solution.task_id, record, accepted=False)
             return msgspec.structs.replace(outcome, besides=(*outcome.besides, verdict))
         case _:
