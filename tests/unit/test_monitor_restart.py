@@ -1,11 +1,13 @@
 """A monitor that starts again, leads or follows others, and a broker that is not what it was."""
 
 import msgspec
+import pytest
 from tidegate.alert_rules import load
 from tidegate.process import instance_name
-from tidegate.stats import Part, StatsDelta
+from tidegate.stats import Part, StatsDelta, decode
 from tidegate_monitor.app import start_name
-from tidegate_monitor.engine import Engine
+from tidegate_monitor.engine import Engine, Taken
+from tidegate_monitor.watch import decode_alert
 
 START_MS = 1_700_000_000_000
 
@@ -28,3 +30,55 @@ def test_a_monitor_does_not_take_an_earlier_start_for_itself() -> None:
     one = engine(now)
     assert not one.take(record("monitor", earlier), 0, START_MS - 3_600_000, 0.0).caught_up
     assert one.take(record("monitor", now), 1, START_MS, 0.0).caught_up
+
+
+def test_a_broker_whose_clock_is_behind_is_followed_after_a_while() -> None:
+    """The leader of `stats` moved: all that live go on living, whoever is gone is gone, one monitor leads."""
+    one = engine("m2")
+    one.take(record("monitor", "m1"), 0, START_MS, 0.0)
+    one.take(record("monitor", "m2"), 1, START_MS, 0.0)
+    one.take(record("fetcher", "gone"), 2, START_MS, 0.0)
+    for second in range(1, 30):
+        for instance in ("m1", "m2"):
+            one.take(
+                record("monitor", instance), one.next_offset, START_MS - 3_600_000 + second * 1000, second
+            )
+    assert one.now_ms(29.0) == START_MS - 3_600_000 + 29_000
+    assert one.board.instances("monitor", one.now_ms(29.0)) == ["m1", "m2"]
+    assert one.board.instances("fetcher", one.now_ms(29.0)) == []
+    assert not one.is_leader(29.0)
+
+
+def test_a_record_that_was_late_does_not_turn_time_back() -> None:
+    """One that lies behind among others that do not says nothing of the broker's clock."""
+    one = engine()
+    for second in range(30):
+        one.take(record("monitor", "m1"), one.next_offset, START_MS + second * 1000, second)
+        one.take(record("fetcher", "f"), one.next_offset, START_MS - 60_000, second)
+    assert one.now_ms(29.0) == START_MS + 29_000
+
+
+def test_a_topic_that_was_made_anew_is_read_on() -> None:
+    """Its offsets begin at nothing again; what is merely read a second time counts once."""
+    one = engine()
+    one.take(record("monitor", "m1"), 1000, START_MS, 0.0)
+    one.take(record("fetcher", "f", page=1.0), 999, START_MS, 0.0)
+    assert one.records == 1
+    one.take(record("fetcher", "f", page=1.0), 0, START_MS + 60_000, 60.0)
+    one.take(record("fetcher", "f", page=1.0), 1, START_MS + 61_000, 61.0)
+    assert one.board.total("service", "fetcher", 60, START_MS + 61_000).sums == {"page": 2.0}
+
+
+@pytest.mark.parametrize("value", [b"", None])
+def test_an_empty_record_is_no_complaint(value: bytes | None) -> None:
+    """`tidegate doctor` tries the topic with one."""
+    one = engine()
+    assert one.take(value, 0, START_MS, 0.0) == Taken()
+    assert one.next_offset == 1
+
+
+@pytest.mark.parametrize("value", [b'{"x":' * 100_000, b'"\xff"', b"\xff", b"{}", b"null"])
+def test_whatever_is_on_a_topic_is_read_or_passed_over(value: bytes) -> None:
+    """A record without end or of no text ends no monitor."""
+    assert decode(value) is None
+    assert decode_alert(value) is None

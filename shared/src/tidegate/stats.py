@@ -96,6 +96,6 @@ def decode(value: bytes) -> StatsDelta | None:
     """Return a record; None where it is none, or of a version that is too new."""
     try:
         delta = _decoder.decode(value)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return delta if delta.version <= STATS_VERSION else None

@@ -110,7 +110,8 @@ class AlertBook:
 def _since(since_ms: int | None, is_so: bool, now_ms: int) -> int | None:
     if not is_so:
         return None
-    return now_ms if since_ms is None else since_ms
+    # Where the broker's clock went back, the while begins anew.
+    return now_ms if since_ms is None or since_ms > now_ms else since_ms
 
 
 def _alert(rule: Rule, reading: Reading, now_ms: int) -> Alert:

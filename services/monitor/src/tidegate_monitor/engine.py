@@ -19,6 +19,11 @@ from tidegate_monitor.readings import MONITOR, read
 from tidegate_monitor.windows import HORIZON_MS, Board
 
 _REPLAY_STEP_MS = 5_000
+# The topic has one partition: a broker that takes it over may have another clock than the one before.
+_BEHIND_MS = 5_000
+_BEHIND_FOR_S = 10.0
+# A reader that starts again hands out what was taken before; those records are not newer than the last one.
+_RECREATED_MS = 5_000
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -51,25 +56,30 @@ class Engine:
         self._base_ms = wall_ms
         self._base_s: float | None = None
         self._stepped_ms = 0
+        self._newest_ms = 0
+        self._behind_since_s: float | None = None
 
     def now_ms(self, now_s: float) -> int:
         """Return the broker's time at a monotonic time."""
         return self._base_ms if self._base_s is None else self._base_ms + int((now_s - self._base_s) * 1000)
 
-    def take(self, value: bytes, offset: int, at_ms: int, now_s: float) -> Taken:
-        """Take a record of ``stats``; one that was taken before changes nothing."""
-        if offset < self.next_offset:
+    def take(self, value: bytes | None, offset: int, at_ms: int, now_s: float) -> Taken:
+        """Take a record of ``stats``; one that was taken before, or is empty, changes nothing."""
+        # Offsets that begin anew with newer records: the topic was made anew.
+        if offset < self.next_offset and at_ms <= self._newest_ms + _RECREATED_MS:
             return _COUNTED
         self.next_offset = offset + 1
+        self._newest_ms = max(self._newest_ms, at_ms)
+        if not value:
+            return _COUNTED  # `tidegate doctor` tries the topic with one
         delta = decode(value)
         if delta is None:
             return Taken(unreadable=True)
         ours = delta.instance == self.instance
-        if at_ms < self._oldest_ms and not ours:
+        if at_ms < self._oldest_ms and not ours and not self.caught_up:
             return _COUNTED
         self.records += 1
-        if self._base_s is None or at_ms > self.now_ms(now_s) or not self.caught_up:
-            self._base_ms, self._base_s = at_ms, now_s
+        self._set_time(at_ms, now_s)
         self.board.take(delta, at_ms)
         if self.caught_up:
             return _COUNTED
@@ -78,6 +88,19 @@ class Engine:
             self._step(at_ms)
         self.caught_up = ours
         return Taken(caught_up=ours)
+
+    def _set_time(self, at_ms: int, now_s: float) -> None:
+        """Go by the newest record; back only where all have lain behind for a while."""
+        behind = self._base_s is not None and self.caught_up and self.now_ms(now_s) - at_ms > _BEHIND_MS
+        if not behind:
+            self._behind_since_s = None
+        elif self._behind_since_s is None:
+            self._behind_since_s = now_s
+        over = self._behind_since_s is not None and now_s - self._behind_since_s >= _BEHIND_FOR_S
+        if over:
+            self.board.shift(self.now_ms(now_s) - at_ms)
+        if self._base_s is None or not self.caught_up or over or at_ms > self.now_ms(now_s):
+            self._base_ms, self._base_s, self._behind_since_s = at_ms, now_s, None
 
     def step(self, now_s: float) -> tuple[list[Alert], list[SiteHealth]]:
         """Judge; return what fired and cleared, and which sites are to be told of. Nothing while it reads."""

@@ -39,7 +39,7 @@ class SiteHealths:
             factor = _factor(rate, fetches, 1.0 if before is None else before.factor)
             if before is None and factor == 1.0:
                 continue
-            due = before is not None and now_ms - before.at_ms >= _AGAIN_MS
+            due = before is not None and abs(now_ms - before.at_ms) >= _AGAIN_MS
             if before is not None and before.factor == factor and not due:
                 continue
             health = SiteHealth(

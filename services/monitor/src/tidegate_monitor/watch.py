@@ -104,7 +104,7 @@ def decode_alert(value: bytes) -> Alert | None:
     """Return a record of ``alerts``; None where it is none."""
     try:
         return msgspec.json.decode(value, type=Alert)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 

@@ -40,6 +40,10 @@ class Series:
         while self._buckets[0][0] <= number - HORIZON_MS // BUCKET_MS:
             self._buckets.popleft()
 
+    def shift(self, buckets: int) -> None:
+        """Count everything as so many buckets earlier."""
+        self._buckets = deque((number - buckets, part) for number, part in self._buckets)
+
     def total(self, window_s: float, now_ms: int) -> Part:
         """Return the sum over the last ``window_s`` seconds, the bucket that fills included."""
         result, oldest = Part(), now_ms // BUCKET_MS - int(window_s * 1000) // BUCKET_MS
@@ -107,6 +111,14 @@ class Board:
                 if part.last:
                     instance.last.setdefault(scope, {})[named] = part.last
         self.dead.extend(delta.dead)
+
+    def shift(self, by_ms: int) -> None:
+        """Put everything back by so much: the broker's clock is another one now."""
+        for series in self._series.values():
+            series.shift(by_ms // BUCKET_MS)
+        for instance in self._instances.values():
+            instance.at_ms -= by_ms
+        self._heard_ms = {service: at_ms - by_ms for service, at_ms in self._heard_ms.items()}
 
     def series(self, scope: str, subject: str) -> Series:
         """Return a subject's series; an empty one where there is none."""
