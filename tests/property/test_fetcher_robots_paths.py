@@ -23,4 +23,4 @@ def test_the_short_way_says_what_the_whole_rules_say(lines: list[str], rest: str
     text, path = "\n".join(["User-agent: *", *lines]), f"/{rest}"
     url = f"https://a.example{path}"
     whole = Protego.parse(text).can_fetch(url, "tidegate")
-    assert read(text.encode(), "Tidegate/0.1").allows(path, url) == whole
+    assert read(text.encode(), "Tidegate/0.1").allows(path, url, "Tidegate/0.1") == whole

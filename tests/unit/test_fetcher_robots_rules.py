@@ -1,5 +1,7 @@
 """robots.txt: what a status means, what the rules say, and that looking at beginnings changes nothing."""
 
+import tracemalloc
+
 import pytest
 from tidegate_fetcher.robots_rules import MAX_BYTES, Answer, judged, read
 
@@ -8,7 +10,7 @@ AGENT = "Tidegate/0.1 (+mailto:a@b.example)"
 
 def allows(text: str, path: str, agent: str = AGENT) -> bool:
     """Say whether a path may be fetched by rules."""
-    return read(text.encode(), agent).allows(path, f"https://a.example{path}")
+    return read(text.encode(), agent).allows(path, f"https://a.example{path}", agent)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,24 @@ def test_what_is_too_long_is_cut() -> None:
         b"User-agent:\nDisallow: /\nCrawl-delay: \xff",
     ):
         assert read(body, AGENT).delay_s is None
+
+
+def test_rules_are_judged_by_who_asks() -> None:
+    """However they were read: one reading serves all agents."""
+    rules = read(b"User-agent: friendbot\nDisallow:\n\nUser-agent: *\nDisallow: /private", "friendbot/1.0")
+    assert rules.allows("/private", "https://a.example/private", "friendbot/1.0")
+    assert not rules.allows("/private", "https://a.example/private", AGENT)
+
+
+def test_a_hostile_one_costs_little_to_keep_and_to_match() -> None:
+    """Wildcards above the thousandth are left out, and what is kept is counted as what it takes."""
+    body = b"User-agent: *\n" + b"\n".join(b"Disallow:/*-%d-x$" % number for number in range(9_000))
+    tracemalloc.start()
+    rules = read(body, AGENT)
+    rules.allows("/a", "https://a.example/a", AGENT)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 3 << 20
+    assert rules.size > taken / 2
+    assert not rules.allows("/-999-x", "https://a.example/-999-x", AGENT)
+    assert rules.allows("/-1000-x", "https://a.example/-1000-x", AGENT)

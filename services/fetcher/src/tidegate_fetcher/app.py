@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tidegate.captcha_records import Challenge
 from tidegate.consume.plan import Plan
 from tidegate.consume.retries import policy_of
 from tidegate.consume.service import Service
@@ -17,6 +18,7 @@ from tidegate_fetcher.challenges import Challenges
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.connections import Connections
 from tidegate_fetcher.detection import Detector
+from tidegate_fetcher.exchange import Response
 from tidegate_fetcher.handler import Fetcher
 from tidegate_fetcher.health_watch import HealthWatch
 from tidegate_fetcher.identities import Identities
@@ -100,6 +102,14 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             robots=robots,
         )
 
+    detector = Detector(signatures.load())
+
+    def is_challenge(response: Response) -> bool:
+        found = detector.find(
+            response.body, status=response.status, headers=response.headers, url=response.url
+        )
+        return isinstance(found, Challenge)
+
     delays: dict[str, float] = {}
     health = HealthWatch(context.reader, context.clock, context.broker_clock)
     limiter = SiteLimiter(
@@ -138,6 +148,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             spawn=owner.create_task,
             clock=context.clock,
             ttl_s=settings.robots_ttl_s,
+            is_challenge=is_challenge,
         )
         yield Fetcher(
             client=client(robots),
@@ -152,7 +163,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 partitions=context.partitions,
                 emit=context.emit,
             ),
-            detector=Detector(signatures.load()),
+            detector=detector,
             challenges=Challenges(
                 policy,
                 max_solves=settings.max_solves_per_job,

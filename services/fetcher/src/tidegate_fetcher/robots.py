@@ -1,8 +1,9 @@
 """robots.txt of every site: fetched once a day at most, by one for all who wait, in a turn of the site's.
 
-It goes through the same client and the same proxy as the page it is for. A site whose rules cannot be had is
-asked for nothing (RFC 9309): the job is tried again as after any network failure, and the rules that were
-known before hold as long as nobody can tell better.
+It goes through the same client and the same proxy as the page it is for; what comes through a job's own proxy
+holds for jobs with that proxy only, and the failure of a proxy for nobody but who asked through it. A site
+whose rules cannot be had is asked for nothing (RFC 9309): the job is tried again as after any network
+failure, and the rules that were known before hold as long as nobody can tell better.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from yarl import URL
 
 from tidegate_fetcher.exchange import NetworkFailedError, RefusedError, Request, Response
 from tidegate_fetcher.hosts import host_with_port
-from tidegate_fetcher.robots_rules import Answer, RobotsRules, judged, read
+from tidegate_fetcher.robots_rules import Answer, RobotsRules, judged, product_of, read
 from tidegate_fetcher.site_policies import SitePolicies
 
 _SITES = 10_000
@@ -25,21 +26,33 @@ _KEPT_BYTES = 64 << 20
 # Not a request for every job of a site that is down.
 _ASK_AGAIN_S = 2.0
 _LARGE = 16 << 10
+# How long a site that answers with a challenge has no rules: that may pass sooner than rules change.
+_WALLED_S = 3600.0
+# How often a job asks after other jobs' proxies failed at it.
+_MOST_ASKED = 4
+
+_Origin = tuple[str, str, str | None]
+"""Scheme, host, and the proxy where a job brought its own."""
 
 
 class _Known(msgspec.Struct):
-    """What is known of a site. ``trouble`` is why its rules are not."""
+    """What is known of a site. ``trouble`` is why its rules are not, ``proxy`` the way they were asked by."""
 
     rules: RobotsRules
     until: float
-    size: int = 0
     trouble: NetworkFailedError | None = None
+    proxy: str | None = None
+
+    def is_of_other(self, proxy: str | None) -> bool:
+        """Say whether this tells of another one's proxy, and nothing of the site."""
+        return self.trouble is not None and self.trouble.of_proxy and self.proxy != proxy
 
 
 class Robots:
     """Judges URLs. ``spawn`` starts a task that somebody owns; ``ttl_s`` is how long rules hold, in seconds.
 
-    It writes to ``delays`` the seconds between two requests that sites ask for.
+    It writes to ``delays`` the seconds between two requests that sites ask for. ``is_challenge`` says whether
+    an answer is one.
     """
 
     def __init__(
@@ -51,15 +64,17 @@ class Robots:
         spawn: Callable[[Coroutine[Any, Any, _Known]], "asyncio.Task[_Known]"],
         clock: Clock,
         ttl_s: float,
+        is_challenge: Callable[[Response], bool],
     ) -> None:
         self._send = send
         self._policies = policies
         self._spawn = spawn
         self._clock = clock
         self._ttl_s = ttl_s
-        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._is_challenge = is_challenge
+        self._known: OrderedDict[_Origin, _Known] = OrderedDict()
         self._kept_bytes = 0
-        self._asking: dict[tuple[str, str], asyncio.Task[_Known]] = {}
+        self._asking: dict[_Origin, asyncio.Task[_Known]] = {}
         self._delays = delays
 
     async def judge(self, url: URL, request: Request) -> None:
@@ -70,37 +85,43 @@ class Robots:
         site = host_with_port(url)
         if not self._policies.of(site).robots:
             return
-        origin = (url.scheme, site)
+        origin = (url.scheme, site, request.proxy if request.proxy_id is None else None)
         known = self._known.get(origin)
         if known is None or known.until <= self._clock.monotonic():
             known = await self._learnt(origin, url, request)
         if known.trouble is not None:
             told = known.trouble
-            raise NetworkFailedError(told.message, status=told.status, url=url, of_proxy=told.of_proxy)
-        if known.rules.parsed is not None and not known.rules.allows(url.raw_path_qs, str(url)):
+            of_proxy = told.of_proxy and not known.is_of_other(request.proxy)
+            raise NetworkFailedError(told.message, status=told.status, url=url, of_proxy=of_proxy)
+        user_agent = request.headers["User-Agent"]
+        if not known.rules.allows(url.raw_path_qs, str(url), user_agent):
             sentence = (
-                f"robots.txt of {site} forbids this to {known.rules.agent!r}. To ignore it: robots = false "
-                "in the policy file, or TIDEGATE_FETCHER__ROBOTS=ignore."
+                f"robots.txt of {site} forbids this to {product_of(user_agent)!r}. To ignore it: "
+                "robots = false in the policy file, or TIDEGATE_FETCHER__ROBOTS=ignore."
             )
             raise RefusedError(Reason.ROBOTS, sentence, url=url)
 
-    async def _learnt(self, origin: tuple[str, str], url: URL, request: Request) -> _Known:
-        asking = self._asking.get(origin)
-        if asking is None:
-            asking = self._asking[origin] = self._spawn(self._ask(origin, url, request))
-        # Whoever waits may be cancelled; the others, and the answer, are not.
-        return await asyncio.shield(asking)
+    async def _learnt(self, origin: _Origin, url: URL, request: Request) -> _Known:
+        for _ in range(_MOST_ASKED):
+            asking = self._asking.get(origin)
+            if asking is None:
+                asking = self._asking[origin] = self._spawn(self._ask(origin, url, request))
+            # Whoever waits may be cancelled; the others, and the answer, are not.
+            known = await asyncio.shield(asking)
+            if not known.is_of_other(request.proxy):
+                break
+        return known
 
-    async def _ask(self, origin: tuple[str, str], url: URL, request: Request) -> _Known:
+    async def _ask(self, origin: _Origin, url: URL, request: Request) -> _Known:
         """Fetch the rules and keep them, whatever comes."""
         asked = Request(
             url=url.origin() / "robots.txt",
-            headers={"User-Agent": request.headers["User-Agent"], "Accept": "text/plain,*/*;q=0.8"},
+            headers={"User-Agent": self._policies.of(origin[1]).user_agent, "Accept": "text/plain,*/*;q=0.8"},
             proxy=request.proxy,
             proxy_id=request.proxy_id,
         )
         try:
-            known = await self._answer(asked)
+            known = await self._answer(origin, asked)
         except NetworkFailedError as error:
             known = self._without(origin, error)
         except RefusedError:  # too many redirects, too large, refused: as if there were none
@@ -110,13 +131,19 @@ class Robots:
             known = self._without(origin, NetworkFailedError(sentence))
         finally:
             del self._asking[origin]
-        self._keep(origin, known)
+        known.proxy = request.proxy
+        if known.trouble is None or not known.trouble.of_proxy:
+            self._keep(origin, known)
         return known
 
-    async def _answer(self, asked: Request) -> _Known:
+    async def _answer(self, origin: _Origin, asked: Request) -> _Known:
         response = await self._send(asked)
         until = self._clock.monotonic() + self._ttl_s
         what = judged(response.status)
+        if what is Answer.UNREACHABLE and self._is_challenge(response):
+            # Who waits until it can be had waits for ever: nobody solves a challenge but for a page.
+            walled_until = self._clock.monotonic() + min(self._ttl_s, _WALLED_S)
+            return _Known(self._before(origin) or RobotsRules(), walled_until)
         if what is Answer.UNREACHABLE:
             raise NetworkFailedError(
                 f"robots.txt answered {response.status}: until it can be had nothing may be fetched.",
@@ -126,27 +153,41 @@ class Robots:
             return _Known(RobotsRules(), until)
         body, agent = response.body, asked.headers["User-Agent"]
         rules = await asyncio.to_thread(read, body, agent) if len(body) > _LARGE else read(body, agent)
-        return _Known(rules, until, size=len(body) if rules.parsed is not None else 0)
+        return _Known(rules, until)
 
-    def _without(self, origin: tuple[str, str], error: NetworkFailedError) -> _Known:
+    def _before(self, origin: _Origin) -> RobotsRules | None:
+        before = self._known.get(origin)
+        return None if before is None or before.trouble is not None else before.rules
+
+    def _without(self, origin: _Origin, error: NetworkFailedError) -> _Known:
         """Return the rules known before, or the trouble."""
         until = self._clock.monotonic() + _ASK_AGAIN_S
-        before = self._known.get(origin)
-        if before is not None and before.trouble is None:
-            return _Known(before.rules, until, size=before.size)
+        before = self._before(origin)
+        if before is not None:
+            return _Known(before, until)
         return _Known(RobotsRules(), until, trouble=error)
 
-    def _keep(self, origin: tuple[str, str], known: _Known) -> None:
+    def _keep(self, origin: _Origin, known: _Known) -> None:
         self._drop(origin)
         self._known[origin] = known
-        self._kept_bytes += known.size
-        if known.rules.delay_s is not None:
-            self._delays[origin[1]] = known.rules.delay_s
+        self._kept_bytes += known.rules.size
+        self._slow(origin[1])
         while len(self._known) > _SITES or (self._kept_bytes > _KEPT_BYTES and len(self._known) > 1):
             self._drop(next(iter(self._known)))
 
-    def _drop(self, origin: tuple[str, str]) -> None:
+    def _drop(self, origin: _Origin) -> None:
         known = self._known.pop(origin, None)
         if known is not None:
-            self._kept_bytes -= known.size
-            self._delays.pop(origin[1], None)
+            self._kept_bytes -= known.rules.size
+            self._slow(origin[1])
+
+    def _slow(self, site: str) -> None:
+        """Write the longer of the delays that a site asks for by its schemes; a job's proxy slows nobody."""
+        both = (self._known.get((scheme, site, None)) for scheme in ("http", "https"))
+        asked = [
+            known.rules.delay_s for known in both if known is not None and known.rules.delay_s is not None
+        ]
+        if asked:
+            self._delays[site] = max(asked)
+        else:
+            self._delays.pop(site, None)
