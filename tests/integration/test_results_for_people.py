@@ -214,3 +214,19 @@ async def test_a_job_is_told_from_its_rows(db: Db) -> None:
     traced = await rows_of(db[0], _RUN, "job-0")
     assert traced.page is not None
     assert traced.page.trace_id == "a" * 32
+
+
+async def test_a_site_without_a_page_has_no_time_and_no_bytes(db: Db) -> None:
+    """NULL: a zero would be the fastest site of all. The last test here, as it adds a run."""
+    state = job_state("gone", run="another", site="none.example")
+    await store(db[1], [dead_record(state, offset=90, timestamp_ms=EPOCH_MS)])
+    row = await db[0].rows(
+        "SELECT pages, dead_letters, challenged_pages, challenge_share, bytes, median_s, p95_s "
+        "FROM site_summary WHERE site = 'none.example'"
+    )
+    assert list(row) == [(0, 1, 0, None, None, None, None)]
+    other = await db[0].rows(
+        "SELECT bytes > 0, median_s IS NOT NULL, p95_s IS NOT NULL "
+        "FROM site_summary WHERE site = 's0.example'"
+    )
+    assert list(other) == [(1, 1, 1)]

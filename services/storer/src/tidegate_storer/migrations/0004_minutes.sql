@@ -81,6 +81,7 @@ LEFT JOIN
 ) AS spent USING (run);
 
 -- One row a run and site. `challenge_share` is of the pages that came; what never came is in `dead_letters`.
+-- A site without a page has no time and no bytes: NULL, not 0 (a join fills in zeros).
 CREATE VIEW IF NOT EXISTS site_summary {on_cluster} AS
 SELECT
     run,
@@ -90,9 +91,9 @@ SELECT
     dead_letters / (pages + dead_letters) AS dead_share,
     ifNull(challenged, 0) AS challenged_pages,
     if(pages = 0, NULL, challenged_pages / pages) AS challenge_share,
-    bytes,
-    median_s,
-    p95_s
+    if(fetched_pages = 0, NULL, length_sum) AS bytes,
+    if(fetched_pages = 0, NULL, half_ms / 1000) AS median_s,
+    if(fetched_pages = 0, NULL, most_ms / 1000) AS p95_s
 FROM
 (
     SELECT run, site, countIf(outcome = 'page') AS pages, countIf(outcome = 'dead_letter') AS dead_letters
@@ -104,10 +105,11 @@ LEFT JOIN
     SELECT
         run,
         site,
+        count() AS fetched_pages,
         countIf(challenges > 0) AS challenged,
-        sum(length) AS bytes,
-        quantile(0.5)(elapsed_ms) / 1000 AS median_s,
-        quantile(0.95)(elapsed_ms) / 1000 AS p95_s
+        sum(length) AS length_sum,
+        quantile(0.5)(elapsed_ms) AS half_ms,
+        quantile(0.95)(elapsed_ms) AS most_ms
     FROM pages
     GROUP BY run, site
 ) AS fetched USING (run, site);
