@@ -32,15 +32,17 @@ STATE = JobState(
 class TextSource:
     """A list in memory; None as its text is a source that cannot be read."""
 
-    def __init__(self, text: str | None, *, must_be_there: bool = True) -> None:
+    def __init__(self, text: str | None, *, must_be_there: bool = True, forgets: bool = True) -> None:
         self.text = text
+        self.forgets = forgets
         self.must_be_there = must_be_there
         self._seen: str | None = None
 
     async def read(self) -> bytes | None:
         """Return the text where it changed."""
         if self.text is None:
-            self._seen = None
+            if self.forgets:
+                self._seen = None
             raise ConfigurationError("it is away")
         changed, self._seen = self.text != self._seen, self.text
         return self.text.encode() if changed else None
@@ -101,6 +103,17 @@ async def test_a_changed_list_is_taken_and_a_broken_one_is_not() -> None:
     chosen = rig.proxies.choose("a.example", None, None)
     assert isinstance(chosen, Proxy)
     assert chosen.url == "http://two.example:2"
+
+
+async def test_a_list_that_comes_back_unchanged_ends_the_trouble() -> None:
+    """So the next outage is told of again; a list that is as broken as before is not back."""
+    rig = Rig(TextSource("one.example:1", forgets=False))
+    await rig.proxies.begin()
+    rig.named()
+    await rig.later(None, "one.example:1", None, "one.example:1")
+    assert rig.named() == ["ProxyListUnread", "ProxyListRead"] * 2
+    await rig.later("x s3cret", "x s3cret", None, "x s3cret")
+    assert rig.named() == ["ProxyListUnread"]
 
 
 async def test_a_bad_line_is_told_of_by_its_number() -> None:

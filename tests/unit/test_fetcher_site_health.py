@@ -16,9 +16,11 @@ from tidegate_fetcher.site_slots import SiteRule
 RULE = SiteRule(concurrency=8, per_second=4.0)
 
 
-def record(offset: int, factor: float, *, age_s: float = 0.0, value: bytes | None = None) -> Inbound:
+def record(
+    offset: int, factor: float, *, age_s: float = 0.0, value: bytes | None = None, site: str = "a"
+) -> Inbound:
     """Return a record on ``site-health``."""
-    health = SiteHealth(site="a", captcha_rate=0.5, fetches=99, factor=factor, advice="none", at_ms=0)
+    health = SiteHealth(site=site, captcha_rate=0.5, fetches=99, factor=factor, advice="none", at_ms=0)
     return Inbound(
         topic="site-health",
         partition=0,
@@ -107,3 +109,15 @@ async def test_it_goes_on_after_the_broker_was_away_and_after_records_were_delet
     watch = await watched(log, ManualClock())
     assert log.asked == [0, 1, 7]
     assert watch.slowed("a", RULE).concurrency == 2
+
+
+async def test_what_ran_out_makes_room_for_other_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nobody asks those sites any more."""
+    monkeypatch.setattr("tidegate_fetcher.health_watch._MOST_SITES", 2)
+    clock = ManualClock()
+    full = [record(0, 0.5, site="x"), record(1, 0.5, site="y"), record(2, 0.5, site="late")]
+    watch = await watched(Log(full), clock)
+    assert watch.slowed("late", RULE) is RULE
+    clock.advance(181)
+    watch._take(msgspec.structs.replace(record(3, 0.5), timestamp_ms=clock.wall_ms()))
+    assert watch.slowed("a", RULE) != RULE

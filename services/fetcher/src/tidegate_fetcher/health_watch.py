@@ -68,5 +68,10 @@ class HealthWatch:
             return
         if not 0.0 < health.factor < 1.0 or left_s <= 0:
             self._factors.pop(health.site, None)
-        elif health.site in self._factors or len(self._factors) < _MOST_SITES:
-            self._factors[health.site] = (health.factor, self._clock.monotonic() + left_s)
+            return
+        now = self._clock.monotonic()
+        if health.site not in self._factors and len(self._factors) >= _MOST_SITES:
+            # Of sites that nobody asks any more, nobody else takes the factors out.
+            self._factors = {site: known for site, known in self._factors.items() if known[1] > now}
+        if health.site in self._factors or len(self._factors) < _MOST_SITES:
+            self._factors[health.site] = (health.factor, now + left_s)

@@ -37,6 +37,7 @@ class Proxies:
         self._random = random
         self._emit = emit
         self._unread = False
+        self._broken = False
         self._none_since: float | None = None
 
     async def begin(self) -> None:
@@ -115,13 +116,17 @@ class Proxies:
 
     async def _read(self, source: ProxySource) -> None:
         data = await source.read()
-        if data is None:
-            return
-        listed = parse(data)
-        if self._unread:
+        listed = None
+        if data is not None:
+            self._broken = True
+            listed = parse(data)
+            self._broken = False
+        if self._unread and not self._broken:  # what came back as it was is back, too
             self._unread = False
-            self._emit(events.ProxyListRead(proxies=len(listed.proxies)))
-        self._take(listed)
+            proxies = len(self.pool) if listed is None else len(listed.proxies)
+            self._emit(events.ProxyListRead(proxies=proxies))
+        if listed is not None:
+            self._take(listed)
 
     def _take(self, listed: ProxyList) -> None:
         # Fetchers that begin with the same list must not all begin with the same proxy.
