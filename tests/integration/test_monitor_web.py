@@ -75,6 +75,30 @@ async def test_a_name_that_merely_resolves_to_loopback_is_refused(name: str, sta
         assert answer.status == status
 
 
+@pytest.mark.parametrize(
+    ("name", "token", "status"),
+    [
+        ("evil.example", "", 421),
+        ("Tide.Example", "", 200),
+        ("localhost", "", 200),
+        ("evil.example", "t", 200),
+    ],
+)
+async def test_in_a_container_names_are_looked_at_where_there_is_no_token(
+    name: str, token: str, status: int
+) -> None:
+    """There the page is bound to all interfaces, and only the host's loopback leads to it."""
+    port = PortPool().take()
+    pages = Pages(lambda: STATE, token=token, host="0.0.0.0", clock=SystemClock(), hosts=("tide.example",))
+    headers = {"Host": f"{name}:8095", "Authorization": "Bearer t"}
+    async with (
+        page_server(pages, HOST, port),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{HOST}:{port}/state", headers=headers) as answer,
+    ):
+        assert answer.status == status
+
+
 class Hasty(ManualClock):
     """A clock by which every pause is over at once."""
 

@@ -91,6 +91,7 @@ async def _serve(settings: Settings, telemetry: Telemetry) -> None:
         lambda: view(engine, clock.monotonic()),
         token=own.token.get_secret_value(),
         host=own.host,
+        hosts=own.hosts,
         clock=clock,
     )
     async with (

@@ -10,6 +10,11 @@ class MonitorSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address of the live page; 0.0.0.0 in a container.")
     port: int = Field(8095, ge=1, le=65_535, description="Port of the live page.")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names besides localhost by which the page may be asked for where there is no token; a "
+        "JSON list, without ports.",
+    )
     token: SecretStr = Field(
         SecretStr(""),
         description="Bearer token that whoever looks at the page must know; better given as a file. Empty "

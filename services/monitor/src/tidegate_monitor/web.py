@@ -1,15 +1,16 @@
 """The live page: three files, the state as JSON, and the same as a stream of events.
 
 The files hold no data, so they are for everybody; the data ask for the token where there is one. A page of
-another origin cannot read them: browsers keep it from that, and where the page is served on the loopback
-interface, names that merely resolve to it are refused.
+another origin cannot read them: browsers keep it from that, and where there is no token, or the page is
+served on the loopback interface, names that merely resolve to it are refused. In a container the page is
+bound to all interfaces while only the host's loopback leads to it: what it is bound to says nothing of that.
 """
 
 import asyncio
 import contextlib
 import hmac
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib import resources
 
@@ -41,10 +42,14 @@ _HEADERS = {
 class Pages:
     """The handlers. ``state`` returns what is shown now."""
 
-    def __init__(self, state: Callable[[], View], *, token: str, host: str, clock: Clock) -> None:
+    def __init__(
+        self, state: Callable[[], View], *, token: str, host: str, clock: Clock, hosts: Iterable[str] = ()
+    ) -> None:
+        """Take the names that requests may ask for, besides those of the loopback interface, as ``hosts``."""
         self._state = state
         self._token = token.encode()
-        self._local = _is_loopback(host)
+        self._by_name = not token or _is_loopback(host)
+        self._hosts = {each.lower() for each in hosts}
         self._clock = clock
         self._viewers = 0
 
@@ -59,14 +64,19 @@ class Pages:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._local and not _is_loopback(_host_of(request.host)):
-            return web.Response(status=421, text="This page is on the loopback interface only.")
+        if self._by_name and not self._is_ours(_host_of(request.host).lower()):
+            return web.Response(
+                status=421, text="This page is known by no such name: TIDEGATE_MONITOR__HOSTS."
+            )
         if request.path not in _FILES and not self._admits(request):
             return web.Response(status=401, headers={**_HEADERS, "WWW-Authenticate": "Bearer"})
         response = await handler(request)
         if not response.prepared:
             response.headers.update(_HEADERS)
         return response
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._hosts or _is_loopback(name)
 
     def _admits(self, request: web.Request) -> bool:
         if not self._token:
