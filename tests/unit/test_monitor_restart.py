@@ -3,11 +3,15 @@
 import msgspec
 import pytest
 from tidegate.alert_rules import load
+from tidegate.events import Event
 from tidegate.process import instance_name
 from tidegate.stats import Part, StatsDelta, decode
+from tidegate.testing.manual_clock import ManualClock
+from tidegate_monitor.alerts import Alert
 from tidegate_monitor.app import start_name
 from tidegate_monitor.engine import Engine, Taken
-from tidegate_monitor.watch import decode_alert
+from tidegate_monitor.events import AlertFired
+from tidegate_monitor.watch import Watch, decode_alert
 
 START_MS = 1_700_000_000_000
 
@@ -82,3 +86,40 @@ def test_whatever_is_on_a_topic_is_read_or_passed_over(value: bytes) -> None:
     """A record without end or of no text ends no monitor."""
     assert decode(value) is None
     assert decode_alert(value) is None
+
+
+async def test_who_takes_the_lead_tells_what_nobody_told() -> None:
+    """An alert fired while the one that was gone was still taken to lead: told once, and logged once."""
+    clock, one, told, logged = ManualClock(), engine("m2"), list[Alert](), list[Event]()
+
+    async def nothing_to_read(_take: object, _is_stale: object) -> None:
+        return None
+
+    async def what_was_told() -> dict[str, Alert]:
+        return {alert.key: alert for alert in told}
+
+    watch = Watch(
+        one,
+        read=nothing_to_read,
+        tell=lambda alerts, _: told.extend(alerts),
+        told=what_was_told,
+        clock=clock,
+        emit=logged.append,
+    )
+    one.take(record("monitor", "m1"), 0, START_MS, 0.0)
+    one.take(record("monitor", "m2"), 1, START_MS, 0.0)
+    met = {"challenges": 60.0, "fetch:challenge": 60.0, "fetch:page": 40.0}
+    one.take(record("fetcher", "f", **met), 2, START_MS, 0.0)
+    await watch.look_who_leads()
+    watch.judge()
+    assert told == []
+    clock.advance(16.0)
+    one.take(record("monitor", "m2"), 3, START_MS + 16_000, 16.0)
+    for _ in range(2):
+        await watch.look_who_leads()
+        watch.judge()
+    assert [alert.rule for alert in told] == ["captcha_rate", "proxies_not_workers"]
+    assert [event.rule for event in logged if isinstance(event, AlertFired)] == [
+        "captcha_rate",
+        "proxies_not_workers",
+    ]

@@ -37,6 +37,8 @@ class Watch:
         self._emit = emit
         self._started_s = self._came_s = clock.monotonic()
         self._refused = False
+        self._leads = False
+        self._logged: set[str] = set()
         self._firing: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -44,6 +46,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_reading(), name="stats reader")
             group.create_task(self._keep_judging(), name="alerts")
+            group.create_task(self._keep_leading(), name="leadership")
 
     async def _keep_reading(self) -> None:
         while True:
@@ -57,12 +60,31 @@ class Watch:
     async def _keep_judging(self) -> None:
         while not self.engine.caught_up:
             await self._clock.sleep(STEP_S / 4)
-        told = await self._what_was_told()
-        now_s = self._clock.monotonic()
-        self._say(self.engine.untold(told, now_s), [])
         while True:
-            self._say(*self.engine.step(self._clock.monotonic()))
+            self.judge()
             await self._clock.sleep(STEP_S)
+
+    def judge(self) -> None:
+        """Look at everything once, and say what changed."""
+        self._say(*self.engine.step(self._clock.monotonic()))
+
+    async def _keep_leading(self) -> None:
+        while True:
+            await self.look_who_leads()
+            await self._clock.sleep(STEP_S / 4)
+
+    async def look_who_leads(self) -> None:
+        """Take the lead or give it away; whoever takes it tells what nobody told in between.
+
+        That is what fired or cleared while a monitor that is gone was still taken to lead. Until what was
+        told has been read, nothing is told: judging does not wait for it.
+        """
+        if not self.engine.is_leader(self._clock.monotonic()):
+            self._leads = False
+        elif not self._leads:
+            told = await self._what_was_told()
+            self._leads = True
+            self._say(self.engine.untold(told, self._clock.monotonic()), [])
 
     async def _what_was_told(self) -> Mapping[str, Alert]:
         while True:
@@ -87,10 +109,12 @@ class Watch:
         return self._clock.monotonic() - self._came_s > _STALE_S
 
     def _say(self, alerts: list[Alert], healths: list[SiteHealth]) -> None:
-        if (alerts or healths) and self.engine.is_leader(self._clock.monotonic()):
+        if (alerts or healths) and self._leads:
             self._tell(alerts, healths)
         for alert in alerts:
-            self._emit(_event(alert))
+            if alert.state == "cleared" or alert.key not in self._logged:
+                self._emit(_event(alert))
+        self._logged = {alert.key for alert in self.engine.book.firing()}
         counts: dict[str, int] = {}
         for alert in self.engine.book.firing():
             counts[alert.rule] = counts.get(alert.rule, 0) + 1
