@@ -19,6 +19,7 @@ from tidegate_solver.inphp import InPhp
 from tidegate_solver.polling import PollPlan
 from tidegate_solver.profiles import ErrorKind, Family, KindProfile, Profile, Window
 from tidegate_solver.transport import NoAnswerError, NotSentError, Transport
+from tidegate_solver.turns import Turns
 from tidegate_solver.worth import USUAL_S, SolveTimes
 
 _BUSY_PAUSE_S = 5.0
@@ -87,6 +88,7 @@ class Provider:
         self._broker_clock = broker_clock
         self._emit = emit
         self._proxies = proxies or {}
+        self._turns = Turns()
         self._times = {kind: SolveTimes(usual_s) for kind, usual_s in USUAL_S.items()}
 
     def offer(self, kind: ChallengeKind) -> KindProfile | None:
@@ -169,6 +171,7 @@ class Provider:
                 return self._given_up(task, plan, polls, created_s, troubled=troubled)
             once_more = False
             await self._clock.sleep(max(0.0, created_s + due_s - self._clock.monotonic()))
+            await self._turns.mine()
             last_s = self._clock.monotonic() - created_s
             polls += 1
             result = await self._poll(task, kind)
