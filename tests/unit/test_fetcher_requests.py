@@ -4,9 +4,12 @@ import pytest
 from support.fetcher import fetcher, inbound, job
 from tidegate.captcha_records import ChallengeForm
 from tidegate.errors import ConfigurationError
-from tidegate_fetcher import requests, tasks
+from tidegate.proxies import Proxy
+from tidegate.records import UrlJob
+from tidegate_fetcher import requests, tasks, ways
 from tidegate_fetcher.addresses import canonical
 from tidegate_fetcher.exchange import Request
+from tidegate_fetcher.ways import NoWay
 from yarl import URL
 
 
@@ -90,3 +93,29 @@ async def test_time_outs_that_cannot_fit_are_refused_at_the_start() -> None:
     with pytest.raises(ConfigurationError, match="TOTAL_TIMEOUT_S"):
         async with fetcher(total_timeout_s=60):
             pass
+
+
+def test_headers_that_everybody_sends_make_nobody_special() -> None:
+    """What a browser's "copy as cURL" brings along shares the session of its user agent."""
+    usual = ("Accept", "accept-language", "Cache-Control", "DNT", "Referer", "Sec-Fetch-Mode", "TE")
+    job = UrlJob(url="https://shop.example/", method="get", headers=dict.fromkeys(usual, "x"))
+    assert not requests.is_personal(job)
+
+
+@pytest.mark.parametrize(
+    ("way", "proxy_id", "other"),
+    [
+        (None, None, False),
+        (Proxy(id="p", url="http://p.test:1", host="p.test"), "p", False),
+        (Proxy(id="", url="http://p.test:1", host="p.test"), None, False),
+        (NoWay(wait_s=1.0), "p", False),
+        (None, "p", True),
+        (Proxy(id="q", url="http://q.test:1", host="q.test"), "p", True),
+        (Proxy(id="q", url="http://q.test:1", host="q.test"), None, True),
+    ],
+)
+def test_the_way_is_another_one_only_where_there_is_one(
+    way: Proxy | NoWay | None, proxy_id: str | None, other: bool
+) -> None:
+    """A list that was not read yet, or has nothing healthy, says nothing of who is on it."""
+    assert ways.is_other(way, proxy_id) is other

@@ -9,17 +9,15 @@ from tidegate.captcha_records import CaptchaSolution, Cookie
 from tidegate.errors import RecordError
 from tidegate.events import Event
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outgoing, Reason, Retry
-from tidegate.proxies import Proxy
 from tidegate.records import ChallengeKind, UrlJob
 from tidegate.session_records import SessionRecord
 from tidegate.topics import Topic
-from tidegate_fetcher import cookies, session_log, ways
+from tidegate_fetcher import cookies, session_log
 from tidegate_fetcher.cookies import Jar
 from tidegate_fetcher.events import SessionPassed, SessionRetired
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.session_pool import SessionPool
 from tidegate_fetcher.sessions import Retired, Session, SessionPolicy, Visit
-from tidegate_fetcher.ways import NoWay
 
 NOW = 1_000_000
 JOB = UrlJob(url=f"http://{SITE}/")
@@ -370,25 +368,6 @@ def test_a_session_belongs_to_the_proxy_that_let_it_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "proxy_id", "other"),
-    [
-        (None, None, False),
-        (Proxy(id="p", url="http://p.test:1", host="p.test"), "p", False),
-        (Proxy(id="", url="http://p.test:1", host="p.test"), None, False),
-        (NoWay(wait_s=1.0), "p", False),
-        (None, "p", True),
-        (Proxy(id="q", url="http://q.test:1", host="q.test"), "p", True),
-        (Proxy(id="q", url="http://q.test:1", host="q.test"), None, True),
-    ],
-)
-def test_the_way_is_another_one_only_where_there_is_one(
-    way: Proxy | NoWay | None, proxy_id: str | None, other: bool
-) -> None:
-    """A list that was not read yet, or has nothing healthy, says nothing of who is on it."""
-    assert ways.is_other(way, proxy_id) is other
-
-
-@pytest.mark.parametrize(
     "fields",
     [
         {"method": "POST", "body": "user=alice&password=x"},
@@ -408,23 +387,6 @@ def test_what_a_site_sets_on_somebodys_own_job_is_nobody_elses(fields: dict[str,
     assert ours.visit(state("next"), JOB, NOW).jar == ()
     assert passed(ours).jar == jar("s")
     assert ours.visit(state("login"), own, NOW) == Visit(identity=None)
-
-
-def test_headers_that_everybody_sends_make_nobody_special() -> None:
-    """What a browser's "copy as cURL" brings along shares the session of its user agent."""
-    usual = (
-        "Accept",
-        "accept-language",
-        "Cache-Control",
-        "DNT",
-        "Referer",
-        "Sec-Fetch-Mode",
-        "sec-ch-ua",
-        "TE",
-    )
-    ours = identities()
-    as_browser = UrlJob(url=JOB.url, method="get", headers=dict.fromkeys(usual, "x"))
-    assert ours.visit(state("a"), as_browser, NOW) == ours.visit(state("a"), JOB, NOW)
 
 
 def test_a_note_of_a_visitor_ends_with_the_partition() -> None:
