@@ -25,13 +25,15 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collected:
-    """Every span that was sent."""
+    """Every span that was sent, and the requests as they came."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []
+        self.raw: list[bytes] = []
 
     def take(self, body: bytes) -> None:
         """Read one request."""
+        self.raw.append(body)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = {pair.key: pair.value.string_value for pair in resource.resource.attributes}[
                 "service.name"
