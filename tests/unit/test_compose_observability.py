@@ -60,6 +60,15 @@ def test_prometheus_scrapes_every_service_where_it_listens() -> None:
     assert (ROOT / "observability/prometheus" / configured["rule_files"][0]).exists()
 
 
+def test_the_rules_ask_for_the_jobs_that_are_scraped() -> None:
+    """A matcher that fits no name is never true, and the rule never fires."""
+    configured = yaml.safe_load(read("observability/prometheus/prometheus.yml"))
+    jobs = [each["job_name"] for each in configured["scrape_configs"]]
+    asked = set(re.findall(r'job=~\\"([^"\\]+)', read("observability/prometheus/rules.yml")))
+    assert asked
+    assert all(re.fullmatch(pattern, job) for pattern in asked for job in jobs)
+
+
 def test_grafana_finds_its_dashboards_and_their_sources() -> None:
     """A dashboard over a source that is not provisioned shows nothing."""
     sources = yaml.safe_load(read("observability/grafana/provisioning/datasources/tidegate.yml"))[
