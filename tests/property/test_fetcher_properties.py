@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 import brotli  # type: ignore[import-untyped]
 import msgspec
 import zstandard
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from multidict import CIMultiDict
@@ -322,10 +322,11 @@ class LimitsMachine(RuleBasedStateMachine):
         """Move on."""
         self.now += seconds
 
-    @rule(site=st.sampled_from("ab"))
-    def leave(self, site: str) -> None:
+    @precondition(lambda self: any(self.running.values()))
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
         """Give a place back; a waiting job gets it as soon as its turn has come."""
-        assume(self.running[site])
+        site = data.draw(st.sampled_from([name for name, running in self.running.items() if running]))
         self.limits.leave(site, self.running[site].pop(0), self.now)
         if self.waiting[site]:
             self.promote(site)
@@ -341,10 +342,10 @@ class LimitsMachine(RuleBasedStateMachine):
             self.start(site)
 
     @precondition(lambda self: any(self.waiting.values()))
-    @rule(site=st.sampled_from("ab"))
-    def give_up(self, site: str) -> None:
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
         """End a wait."""
-        assume(self.waiting[site])
+        site = data.draw(st.sampled_from([name for name, waiting in self.waiting.items() if waiting]))
         claim = self.waiting[site].pop(0)
         self.judge(site, claim, self.limits.give_up(site, claim, self.now))
 

@@ -183,7 +183,8 @@ class StorerSubject(Subject):
         if not isinstance(outcome, Done):
             _writable(settle(work.job, outcome, self.plan, NOW_MS).outgoing)
 
-    async def _put(self, entry: Entry) -> None:
+    async def _put(self, entry: Entry, *, last: bool = False) -> None:
+        del last
         _storable(entry)
 
     async def _parse(self, parser: str, page: PageInfo, body: bytes) -> Parsed:

@@ -117,6 +117,14 @@ class TestBreaker:
 
 
 class TestLimit:
+    def test_a_call_that_took_no_time_is_compared_like_any_other(self) -> None:
+        """A coarse clock says zero, and zero is no unhurried time to divide by."""
+        limit = AdaptiveLimit(LimitPolicy(maximum=100, initial=20))
+        cohort(limit, 0.0, took_s=0.0)
+        change = cohort(limit, 100.0, took_s=1.0)
+        assert change is not None
+        assert change.why is Why.SLOW
+
     def test_it_rises_only_when_full(self) -> None:
         """Fast calls alone are no reason for more of them."""
         limit = AdaptiveLimit(LimitPolicy(maximum=100, initial=20))

@@ -35,6 +35,8 @@ _FIRST_RISES = 1.5
 # A cohort is judged when this part of it has ended, and takes no more members than this.
 _RIPE = 0.75
 _MOST_MEMBERS = 256
+# Times are compared as ratios; a clock may say that a call took none.
+_LEAST_TOOK_S = 0.001
 # Half the calls and still this much of the slowness: not ours.
 _UNMOVED = 0.75
 
@@ -216,7 +218,7 @@ class AdaptiveLimit:
             else:
                 if self._outage:
                     return self.recovered()
-                cohort.took.setdefault(place.kind, []).append(took_s)
+                cohort.took.setdefault(place.kind, []).append(max(took_s, _LEAST_TOOK_S))
         return self._judge(now)
 
     def recovered(self) -> LimitChange | None:
