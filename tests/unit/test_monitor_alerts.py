@@ -231,7 +231,8 @@ def test_a_provider_is_down_only_where_no_solver_can_use_it() -> None:
     bench = Bench("provider_down")
     for _ in range(100):
         bench.tell("solver", instance="one", scope="provider", subject="acme", last={"breaker": 2.0})
-        bench.tell("solver", instance="two")
+        solved = {"solve:solved": 1.0}
+        bench.tell("solver", instance="two", scope="provider", subject="acme", sums=solved)
         bench.look()
         bench.wait(1)
     assert bench.firing == []

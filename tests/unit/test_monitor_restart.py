@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from support.monitor import Bench
 from tidegate.alert_rules import load
 from tidegate.events import Event
 from tidegate.process import instance_name
@@ -11,6 +12,7 @@ from tidegate_monitor.alerts import Alert
 from tidegate_monitor.app import start_name
 from tidegate_monitor.engine import Engine, Taken
 from tidegate_monitor.events import AlertFired
+from tidegate_monitor.readings import providers_down
 from tidegate_monitor.watch import Watch, decode_alert
 
 START_MS = 1_700_000_000_000
@@ -123,3 +125,15 @@ async def test_who_takes_the_lead_tells_what_nobody_told() -> None:
         "captcha_rate",
         "proxies_not_workers",
     ]
+
+
+def test_an_idle_solver_does_not_hide_that_a_provider_is_down() -> None:
+    """It never asked, so it knows nothing of it; one that has solves from it says that it is there."""
+    bench = Bench("provider_down")
+    for solved, down in ((0.0, True), (1.0, False)):
+        bench.tell("solver", instance="busy", scope="provider", subject="acme", last={"breaker": 2.0})
+        bench.tell("solver", instance="idle", scope="provider", subject="acme", last={"balance": 5.0})
+        bench.tell("solver", instance="idler")
+        sums = {"solve:solved": solved}
+        bench.tell("solver", instance="new", scope="provider", subject="acme", sums=sums)
+        assert providers_down(bench.board, bench.now_ms) == {"acme": down}

@@ -10,6 +10,7 @@ from tidegate_monitor.windows import Board
 
 FETCHER, SOLVER, STORER, MONITOR = "fetcher", "solver", "storer", "monitor"
 BREAKER_CLOSED = 0.0
+_SOLVED_WINDOW_S = 60.0
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -71,13 +72,24 @@ def shut_walls(board: Board, now_ms: int) -> Mapping[str, bool]:
 
 
 def providers_down(board: Board, now_ms: int) -> Mapping[str, bool]:
-    """Return each solving service and whether no solver can use it."""
-    solvers = len(board.instances(SOLVER, now_ms))
-    down: dict[str, int] = {}
+    """Return each solving service and whether no solver can use it.
+
+    A solver that never met a fault of it has told nothing of its breaker: it may be idle, and says nothing
+    about the provider. Where it is not idle, what it had solved says that the provider is there.
+    """
+    downs: dict[str, list[bool]] = {}
     for _, provider, names in board.last_of(PROVIDER, now_ms):
-        unusable = names.get("breaker", BREAKER_CLOSED) > BREAKER_CLOSED or names.get("out", 0.0) > 0
-        down[provider] = down.get(provider, 0) + unusable
-    return {provider: bool(count) and count >= solvers for provider, count in down.items()}
+        found = downs.setdefault(provider, [])
+        if "breaker" in names or "out" in names:
+            found.append(names.get("breaker", BREAKER_CLOSED) > BREAKER_CLOSED or names.get("out", 0.0) > 0)
+    return {
+        provider: bool(found) and all(found) and not _solved(board, provider, now_ms)
+        for provider, found in downs.items()
+    }
+
+
+def _solved(board: Board, provider: str, now_ms: int) -> bool:
+    return board.total(PROVIDER, provider, _SOLVED_WINDOW_S, now_ms).sums.get("solve:solved", 0.0) > 0
 
 
 def _captcha_rate(board: Board, window_s: float, now_ms: int) -> list[Reading]:
