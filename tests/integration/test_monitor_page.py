@@ -66,9 +66,9 @@ def busy(bench: Bench) -> None:
 
 
 def solver_down(bench: Bench) -> None:
-    """The solving service fails: its breaker is open, requests pile up, the gate is shut."""
+    """The solving service fails: its last solve is a minute old, and it has been down for another."""
     busy(bench)
-    for _ in range(80):
+    for _ in range(140):
         bench.tell("solver", sums={"solve:failed": 30.0})
         bench.tell("fetcher")
         bench.tell("storer")
