@@ -18,6 +18,7 @@ from tidegate.topics import Topic
 from tidegate_fetcher.events import GateChanged
 from tidegate_fetcher.walls import Walls, WallsPolicy
 
+IN_HAND = 10
 SMALL = Plan(
     broker="embedded",
     queued=5000,
@@ -30,7 +31,7 @@ SMALL = Plan(
     challenged_sites=4,
     partitions=4,
     marks=(20, 150),
-    env={"TIDEGATE_FETCHER__GATE_REQUESTS_IN_HAND": "10"},
+    env={"TIDEGATE_FETCHER__GATE_REQUESTS_IN_HAND": str(IN_HAND)},
 )
 
 
@@ -43,7 +44,8 @@ async def test_a_slow_solver_holds_challenged_sites_and_no_others(tmp_path: Path
     """
     measured = await run(SMALL, tmp_path, print)
     figures = report(measured, warm_up_s=0.0)
-    assert figures["lag_most"] <= SMALL.marks[1], figures
+    # What is in hand when the gate shuts still arrives.
+    assert figures["lag_most"] <= SMALL.marks[1] + IN_HAND, figures
     assert figures["clean_ratio"] >= 0.8, figures
     assert figures["bought"] >= 20, figures
     assert figures["bought_late"] == 0, measured.late
