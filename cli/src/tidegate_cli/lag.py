@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from tidegate.backlog import Clients, committed, connected
 from tidegate.errors import BrokerError
+from tidegate.kafka_admin import cluster
 from tidegate.settings import KafkaSettings
 from tidegate.topics import Topic
 
@@ -81,8 +82,7 @@ async def _read(
     clients: Clients, kafka: KafkaSettings
 ) -> tuple[tuple[TopicLag, ...], tuple[GroupState, ...]]:
     admin, consumer = clients
-    # All topics are listed: the embedded broker makes one that is asked for by name.
-    listed = (await admin._get_cluster_metadata(None)).to_object()["topics"]  # noqa: SLF001 -- see kafka_admin
+    listed = (await cluster(admin))["topics"]
     names = [kafka.prefix + topic for topic in Topic]
     counts = {each["topic"]: len(each["partitions"]) for each in listed if each["topic"] in names}
     partitions = [TopicPartition(name, n) for name, count in counts.items() for n in range(count)]

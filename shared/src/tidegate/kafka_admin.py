@@ -169,10 +169,19 @@ def _counts(
     return {name: each if isinstance(each, int) else each.partitions for name, each in pairs}
 
 
-async def _metadata(admin: _Admin) -> dict[str, Any]:
-    """Describe every topic there is, by name: asking for a name would make it on the embedded broker."""
+async def cluster(admin: Any) -> dict[str, Any]:
+    """Return Kafka's metadata, with the lists ``brokers`` and ``topics``, as an admin client reads it.
+
+    All topics are listed: asking for a name would make it on the embedded broker.
+    """
     response = await admin._get_cluster_metadata(None)  # noqa: SLF001 -- the public calls need names
-    return {each["topic"]: each for each in response.to_object()["topics"]}
+    listed: dict[str, Any] = response.to_object()
+    return listed
+
+
+async def _metadata(admin: _Admin) -> dict[str, Any]:
+    """Describe every topic there is, by name."""
+    return {each["topic"]: each for each in (await cluster(admin))["topics"]}
 
 
 async def _describe(admin: _Admin, names: list[str]) -> dict[str, FoundTopic]:

@@ -1,11 +1,11 @@
 """``tidegate budget``: what may be spent, and what is."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson, StackOrAddresses
 
 app = typer.Typer(help="Budgets: what may be spent, by run, by site, by day.", no_args_is_help=True)
 
@@ -15,14 +15,6 @@ Site = Annotated[
     typer.Option(metavar="HOST", help="At this site, with its port where it is not the usual one."),
 ]
 PerDay = Annotated[bool, typer.Option("--per-day", help="For each day (UTC) anew, not for ever.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Data folder of the running stack. Default: the addresses in the environment, or the latest.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")]
 
 
 @app.callback()
@@ -31,7 +23,7 @@ def budget() -> None:
 
 
 @app.command("ls")
-def ls(*, data: Data = None, as_json: AsJson = False) -> None:
+def ls(*, data: StackOrAddresses = None, as_json: AsJson = False) -> None:
     """List budgets, what is used of each, and what is spent in all."""
 
     async def main(_: Place) -> int:
@@ -49,7 +41,7 @@ def set_(
     run: Run = None,
     site: Site = None,
     per_day: PerDay = False,
-    data: Data = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Set a budget, or change it. It holds for every solver from the same moment on.
@@ -72,7 +64,7 @@ def unset(
     run: Run = None,
     site: Site = None,
     per_day: PerDay = False,
-    data: Data = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a budget away; --run, --site and --per-day say which."""
@@ -89,7 +81,7 @@ def unset(
 def admit(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Its name in the settings.")],
     *,
-    data: Data = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Use a provider again that was taken out because it charged more than its price.

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson
 
 
 def detect(
@@ -34,7 +35,7 @@ def detect(
     field: Annotated[
         str | None, typer.Option("--image-field", metavar="NAME", help="The field that takes what it says.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a page as the fetcher would.
 

@@ -1,12 +1,12 @@
 """``tidegate dlq``: look at dead letters, and replay them."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import RunOrAddresses
 from tidegate_cli.exits import legend
 
 app = typer.Typer(help="Dead letters: list, explain, replay.", no_args_is_help=True)
@@ -30,12 +30,6 @@ OlderThan = Annotated[
     str | None, typer.Option(metavar="AGE", help="Died longer ago than this: 90s, 15m, 2h, 7d, 1w.")
 ]
 NewerThan = Annotated[str | None, typer.Option(metavar="AGE", help="Died no longer ago than this.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Data folder of a run. Default: the addresses in the environment, or the latest."
-    ),
-]
 
 
 class Format(StrEnum):
@@ -70,7 +64,7 @@ def ls(
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Rows to list, the newest first.")] = 50,
     output_format: OutputFormat = Format.TABLE,
-    data: Data = None,
+    data: RunOrAddresses = None,
 ) -> None:
     """List jobs that ended as dead letters and have no page.
 
@@ -102,7 +96,7 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The job's run.", show_default=False)],
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.", show_default=False)],
     output_format: OutputFormat = Format.TABLE,
-    data: Data = None,
+    data: RunOrAddresses = None,
 ) -> None:
     """Show one dead letter: its history, its original with secrets removed, and what to do about it."""
 
@@ -140,7 +134,7 @@ def replay(
         bool, typer.Option("--refetch", help="Fetch again also where the body was kept (a parse error).")
     ] = False,
     output_format: OutputFormat = Format.TABLE,
-    data: Data = None,
+    data: RunOrAddresses = None,
 ) -> None:
     """Send the jobs of dead letters back, as they were submitted.
 

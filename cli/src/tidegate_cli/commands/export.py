@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import RunOrClickhouse
 from tidegate_cli.export_choices import ExportFormat, What
 
 
@@ -24,12 +25,7 @@ def export(
     bodies: Annotated[
         bool, typer.Option("--bodies", help="With each page its body, as base64, in a column body_base64.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Data folder of a run. Default: TIDEGATE_CLICKHOUSE__URL, or the latest."
-        ),
-    ] = None,
+    data: RunOrClickhouse = None,
 ) -> None:
     """Write the pages of a run, or its dead letters, jobs or solves, to a file or to standard output.
 

@@ -1,11 +1,11 @@
 """``tidegate job``: where one job is, and how it came there."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import RunOrAddresses
 
 
 def job(
@@ -18,13 +18,7 @@ def job(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line for each job.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Data folder of a run. Default: the addresses in the environment, or the latest.",
-        ),
-    ] = None,
+    data: RunOrAddresses = None,
 ) -> None:
     """Show where a job is: its page, its dead letter, or the topic on which it waits, and its history.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson
 
 app = typer.Typer(help="The policy file: try it, and see what holds for a URL.", no_args_is_help=True)
 
@@ -25,7 +26,7 @@ def check(
             "--file", metavar="FILE", help="A policy file to try. Default: TIDEGATE_FETCHER__POLICY_FILE."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain what the fetcher would do with a URL, and why. Nothing of the page is asked for."""
 

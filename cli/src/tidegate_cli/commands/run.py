@@ -6,18 +6,11 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson, StackOrAddresses
 
 app = typer.Typer(help="Create, pause, resume and cancel runs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The run's name, as its jobs bear it.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Data folder of the running stack. Default: the addresses in the environment, or the latest.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")]
 
 
 @app.callback()
@@ -41,7 +34,7 @@ def create(
             metavar="TIME", help="How long from now its jobs may take: 90m, 12h, 7d. Default: no end."
         ),
     ] = None,
-    data: Data = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a run, before its jobs are submitted.
@@ -58,7 +51,7 @@ def create(
 
 
 @app.command("pause")
-def pause(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
+def pause(name: Name, *, data: StackOrAddresses = None, as_json: AsJson = False) -> None:
     """Let a run's jobs wait, at no attempt. Its spending stops at once.
 
     Solves that are paid for already are still used. Deadlines of jobs go on.
@@ -67,13 +60,13 @@ def pause(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @app.command("resume")
-def resume(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
+def resume(name: Name, *, data: StackOrAddresses = None, as_json: AsJson = False) -> None:
     """Let a paused run go on. Jobs that have waited for long come back within an hour."""
     _change(name, "running", data, as_json=as_json)
 
 
 @app.command("cancel")
-def cancel(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
+def cancel(name: Name, *, data: StackOrAddresses = None, as_json: AsJson = False) -> None:
     """End a run: its spending stops at once, its jobs end as dead letters `cancelled`. For good."""
     _change(name, "cancelled", data, as_json=as_json)
 
@@ -81,7 +74,7 @@ def cancel(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
 def runs(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this run.")] = None,
     *,
-    data: Data = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Show runs: state, progress, cost, and what is left of their budgets."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson
 
 
 def size(
@@ -19,7 +20,7 @@ def size(
     outage_days: Annotated[float, typer.Option(help="How long Kafka keeps records.")] = 14.0,
     kept_days: Annotated[float, typer.Option(help="How long ClickHouse keeps pages.")] = 90.0,
     replication: Annotated[int, typer.Option(help="Replicas of a topic.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a rate needs: pods, partitions, brokers, ClickHouse; each figure with the sum that gives it.
 

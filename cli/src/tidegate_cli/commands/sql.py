@@ -1,11 +1,11 @@
 """``tidegate sql``: a query to ClickHouse, the answer on standard output."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import RunOrClickhouse
 
 
 def sql(
@@ -21,12 +21,7 @@ def sql(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Data folder of a run. Default: TIDEGATE_CLICKHOUSE__URL, or the latest."
-        ),
-    ] = None,
+    data: RunOrClickhouse = None,
 ) -> None:
     """Ask ClickHouse for pages, dead letters, solves.
 

@@ -1,19 +1,12 @@
 """``tidegate status``: how far every service is, and what each run has."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import AsJson, StackData
 
 
 def status(
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Data folder of the running stack. Default: the latest."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, on one line.")] = False,
+    data: StackData = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show topics, lag, services and the latest runs."""
 

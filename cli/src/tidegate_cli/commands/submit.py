@@ -1,12 +1,12 @@
 """``tidegate submit``: produce jobs onto the intake topics of a running installation."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
+from tidegate_cli.commands._options import StackData
 
 
 class Priority(StrEnum):
@@ -36,10 +36,7 @@ def submit(
     job_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Id of the job; with one URL only.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Data folder of the running stack. Default: the latest."),
-    ] = None,
+    data: StackData = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was submitted as JSON, as the last line.")
     ] = False,

@@ -11,7 +11,7 @@ from tidegate.backlog import connected
 from tidegate.clock import Clock
 from tidegate.consume.kafka_connection import close_quietly
 from tidegate.errors import ConfigurationError
-from tidegate.kafka_admin import check_topics
+from tidegate.kafka_admin import check_topics, cluster
 from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings, Settings
 from tidegate.topics import Topic
@@ -28,8 +28,7 @@ _APPEND_TIME = 1
 async def brokers(settings: Settings) -> list[Finding]:
     """Judge the brokers that answer and the replicas that they have. Raises KafkaError."""
     async with connected(settings.kafka, _REQUEST_S) as clients:
-        # All topics are listed: the embedded broker makes one that is asked for by name.
-        seen = (await clients.admin._get_cluster_metadata(None)).to_object()  # noqa: SLF001 -- see kafka_admin
+        seen = await cluster(clients.admin)
     prefix = settings.kafka.prefix
     names = {prefix + topic for topic in Topic}
     ours = [topic for topic in seen["topics"] if topic["topic"] in names]

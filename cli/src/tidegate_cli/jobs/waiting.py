@@ -13,6 +13,7 @@ from tidegate.clock import Clock
 from tidegate.consume.kafka_connection import close_quietly
 from tidegate.consume.kafka_record import inbound
 from tidegate.errors import BrokerError
+from tidegate.kafka_admin import cluster
 from tidegate.kafka_security import connection_options
 from tidegate.records import JobState
 from tidegate.settings import KafkaSettings
@@ -70,8 +71,7 @@ async def _reading(
 ) -> AsyncIterator[tuple[Any, dict[KafkaPartition, int], dict[KafkaPartition, GroupOffset]]]:
     """Yield a consumer, where to begin on each partition, and what the groups have committed."""
     async with connected(kafka, _REQUEST_S) as clients:
-        # All topics are listed: the embedded broker makes one that is asked for by name.
-        listed = (await clients.admin._get_cluster_metadata(None)).to_object()["topics"]  # noqa: SLF001 -- as kafka_admin
+        listed = (await cluster(clients.admin))["topics"]
         counts = {each["topic"]: len(each["partitions"]) for each in listed}
         offsets: dict[KafkaPartition, GroupOffset] = {}
         partitions: list[KafkaPartition] = []

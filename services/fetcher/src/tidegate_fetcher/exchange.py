@@ -77,7 +77,12 @@ def _text(value: str) -> str:
 
 
 class ExchangeError(Exception):
-    """A request that brought no answer. The message is a sentence and holds no secret."""
+    """A request that brought no answer. The message is a sentence and holds no secret.
+
+    ``of_proxy``: the proxy is certainly to blame; it cannot be reached, or turned us away.
+    """
+
+    of_proxy = False
 
     def __init__(self, message: str, *, status: int | None = None, url: URL | None = None) -> None:
         super().__init__(message)
@@ -87,10 +92,7 @@ class ExchangeError(Exception):
 
 
 class NetworkFailedError(ExchangeError):
-    """Connect, TLS, name, reset, time-out, broken body, proxy: another try may help.
-
-    ``of_proxy``: the proxy is certainly to blame; it cannot be reached, or turned us away.
-    """
+    """Connect, TLS, name, reset, time-out, broken body, proxy: another try may help."""
 
     def __init__(
         self, message: str, *, status: int | None = None, url: URL | None = None, of_proxy: bool = False

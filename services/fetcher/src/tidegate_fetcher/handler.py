@@ -34,7 +34,7 @@ from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Block, Detector
 from tidegate_fetcher.events import UnknownFieldIgnored
-from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
+from tidegate_fetcher.exchange import ExchangeError, Request, Response
 from tidegate_fetcher.hosts import host_with_port
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
@@ -193,8 +193,7 @@ class Fetcher:
                 response = await self._ask(request)
             except ExchangeError as error:
                 outcome = self._failed(error, task.job, state, way)
-                of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
-                self._identities.failed(visit, state, outcome, of_proxy=of_proxy)
+                self._identities.failed(visit, state, outcome, of_proxy=error.of_proxy)
                 return outcome, None
         finally:
             self._limiter.leave(state.site, turn)
@@ -215,8 +214,7 @@ class Fetcher:
     def _failed(self, error: ExchangeError, job: UrlJob, state: JobState, way: Proxy | None) -> Outcome:
         """Return the outcome of a request without an answer; its proxy may be to blame."""
         outcome = classify.of_error(error, job.max_retries, state)
-        of_proxy = isinstance(error, NetworkFailedError) and error.of_proxy
-        return self._proxies.settled(way, outcome, state, failed=of_proxy)
+        return self._proxies.settled(way, outcome, state, failed=error.of_proxy)
 
     async def _resume(self, work: Work[Task], task: ResumeTask) -> tuple[Outcome, Response | None]:
         """Hand the token in and judge what comes back. Nothing here waits for a turn (C3)."""
