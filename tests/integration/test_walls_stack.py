@@ -49,7 +49,8 @@ async def test_a_slow_solver_holds_challenged_sites_and_no_others(tmp_path: Path
     assert figures["clean_ratio"] >= 0.8, figures
     assert figures["bought"] >= 20, figures
     assert figures["bought_late"] == 0, measured.late
-    assert measured.held >= 100, figures
+    # Of 300 jobs some 160 are let through by the marks and some 30 are solved; the rest waits aside.
+    assert measured.held >= 50, figures
     assert measured.dead == 0, figures
     assert all(held["most_mib"] <= 300 for held in figures["memory"].values()), figures
 
