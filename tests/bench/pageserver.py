@@ -2,7 +2,7 @@
 
 It serves the corpus on as many addresses (127.0.1.1, 127.0.1.2 …) as sites are asked for, all on one port,
 which it prints. It does as little as a server can, so that it is not what is measured; traces that are posted
-to it are taken and thrown away.
+to it are taken and thrown away, and what is no page (robots.txt) is not there.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ def _answer(body: bytes) -> bytes:
     ) + body
 
 
+_MISSING = b"HTTP/1.1 404 Not Found\r\nServer: bench\r\nContent-Length: 0\r\n\r\n"
 _POSTED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -52,7 +53,8 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(_POSTED)
             else:
                 number = head.split(b" ", 2)[1].rpartition(b"/")[2]
-                self._transport.write(self._answers[int(number) % len(self._answers)])
+                page = self._answers[int(number) % len(self._answers)] if number.isdigit() else _MISSING
+                self._transport.write(page)
             del self._received[:rest]
 
 
