@@ -3,12 +3,30 @@
 The monitor, the generated Prometheus rules and the documents read the same numbers.
 """
 
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Literal
 
 import msgspec
 
 Severity = Literal["critical", "warning", "advice"]
+
+# What an installation may set otherwise; the rest is what the alert is.
+CHANGEABLE = frozenset(
+    {
+        "window_s",
+        "above",
+        "at_least",
+        "clear_below",
+        "clear_at_most",
+        "least",
+        "for_s",
+        "clear_for_s",
+    }
+)
+# The monitor adds up in buckets of five seconds and keeps a quarter of an hour of them.
+_WINDOW_S = (10.0, 900.0)
+_MOST = 1e9
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,3 +85,29 @@ def load() -> tuple[Rule, ...]:
     if len({rule.name for rule in rules}) != len(rules):
         raise ValueError("an alert is declared twice")
     return rules
+
+
+def changed(rules: Iterable[Rule], changes: Mapping[str, Mapping[str, float]]) -> tuple[Rule, ...]:
+    """Return the rules with some of their numbers changed, by rule and field.
+
+    Raises ValueError where there is no such rule or field, or where the rule would be unsound.
+    """
+    known = {rule.name: rule for rule in rules}
+    if unknown := changes.keys() - known.keys():
+        raise ValueError(f"there is no alert {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return tuple(_changed(rule, changes.get(rule.name, {})) for rule in known.values())
+
+
+def _changed(rule: Rule, fields: Mapping[str, float]) -> Rule:
+    if unknown := fields.keys() - CHANGEABLE:
+        raise ValueError(
+            f"{rule.name}: {', '.join(sorted(unknown))} cannot be set; {', '.join(sorted(CHANGEABLE))} can"
+        )
+    if any(not 0 <= value <= _MOST for value in fields.values()):
+        raise ValueError(f"{rule.name}: each number must be 0 to {_MOST:g}")
+    if "window_s" in fields and not (rule.window_s and _WINDOW_S[0] <= fields["window_s"] <= _WINDOW_S[1]):
+        allowed = (
+            f"{_WINDOW_S[0]:g} to {_WINDOW_S[1]:g} s" if rule.window_s else "0: it looks at the latest value"
+        )
+        raise ValueError(f"{rule.name}: its window_s must be {allowed}")
+    return msgspec.structs.replace(rule, **fields)

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import uvloop
-from tidegate.alert_rules import load as load_rules
 from tidegate.backlog import KafkaBacklog
 from tidegate.clock import BrokerClock, Clock, SystemClock, seeded_random
 from tidegate.consume.kafka_connection import mend_connections
@@ -80,7 +79,7 @@ async def _serve(settings: Settings, telemetry: Telemetry) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     clock, emit = SystemClock(), telemetry.emit
-    engine = Engine(start_name(), load_rules(), wall_ms=clock.wall_ms())
+    engine = Engine(start_name(), settings.monitor.rules(), wall_ms=clock.wall_ms())
     own, where = settings.monitor, settings.health
 
     def health() -> Mapping[str, object]:

@@ -1,7 +1,11 @@
 """Settings of the monitor: the environment's ``TIDEGATE_MONITOR__<FIELD>``, validated."""
 
+import json
+from typing import Any
+
 import tidegate.settings
 from pydantic import Field, SecretStr, field_validator
+from tidegate.alert_rules import Rule, changed, load
 from tidegate.settings import Section
 
 
@@ -12,8 +16,8 @@ class MonitorSettings(Section):
     port: int = Field(8095, ge=1, le=65_535, description="Port of the live page.")
     hosts: tuple[str, ...] = Field(
         (),
-        description="Names besides localhost by which the page may be asked for where there is no token; a "
-        "JSON list, without ports.",
+        description="Names besides localhost by which the page may be asked for where there is no token, "
+        "comma-separated, without ports.",
     )
     token: SecretStr = Field(
         SecretStr(""),
@@ -32,6 +36,41 @@ class MonitorSettings(Section):
     publish: bool = Field(
         True, description="Write `alerts` and `site-health` and post to the webhook. Off: only look."
     )
+
+    alerts: dict[str, dict[str, float]] = Field(
+        {},
+        description="Numbers of alerts instead of the shipped ones, as JSON by alert and field: "
+        '{"captcha_rate": {"above": 0.6, "clear_below": 0.5}}. Fields: window_s, above, at_least, '
+        "clear_below, clear_at_most, least, for_s, clear_for_s. The Prometheus rules are files of their own.",
+    )
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules by which this monitor judges."""
+        return changed(load(), self.alerts)
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Read a list from the environment: JSON, or items between commas."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+    @field_validator("alerts", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        """Let an environment variable carry a JSON object; empty text changes nothing."""
+        if not isinstance(value, str):
+            return value
+        return json.loads(value) if value.strip() else {}
+
+    @field_validator("alerts")
+    @classmethod
+    def _sound(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        changed(load(), value)
+        return value
 
     @field_validator("webhook")
     @classmethod
