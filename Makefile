@@ -72,10 +72,12 @@ $(CLIENTS)/.installed: requirements/clients.txt $(STAMP)
 .PHONY: clients
 clients: $(CLIENTS)/.installed ## Install the vendors' client libraries that a contract test drives
 
+# One for the tests that start whole stacks, which wait more than they compute, and one for the rest.
+WORKERS ?= 2
 .PHONY: test
 test: export TEST_CLIENTS = required
 test: $(STAMP) clients ## Every test that needs no Apache Kafka
-	$(BIN)/pytest -m "not kafka and not chart"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not kafka and not chart"
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)

@@ -24,8 +24,13 @@ _KAFKA_TIMEOUT_S = 300
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the users of real Apache Kafka, before ``-m`` selects."""
+    """Mark the users of real Apache Kafka, before ``-m`` selects, and keep whole stacks in one worker.
+
+    Two stacks at once would starve each other on two cores; a stack beside tests that compute does not.
+    """
     for item in items:
+        if item.get_closest_marker("embedded") is not None:
+            item.add_marker(pytest.mark.xdist_group("stack"))
         if _KAFKA.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
             if item.get_closest_marker("timeout") is None:

@@ -11,7 +11,7 @@ from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 
 SERVICES = ("fetcher", "solver", "storer")
-PAGES = 10_000
+PAGES = 6_000
 EARLY = 2_000
 Sample = tuple[int, dict[str, int]]
 
@@ -52,7 +52,7 @@ def highest(samples: list[Sample], least: int, most: int) -> dict[str, int]:
 @pytest.mark.embedded
 @pytest.mark.timeout(300)
 async def test_memory_does_not_grow_with_the_pages_handled(tmp_path: Path) -> None:
-    """At 10,000 pages each service holds what it held at 2,000, within a fifth."""
+    """At 6,000 pages each service holds what it held at 2,000, within a fifth."""
     settings = {
         "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
         "TIDEGATE_FETCHER__ROBOTS": "ignore",
