@@ -59,12 +59,12 @@ TWINS: dict[str, Twin] = {
         "or max by (job) (tidegate_gate_share_prone < bool 0.01)"
     ),
     "retention_near": Twin("max by (topic) (tidegate_retention_near)"),
-    # Down is what no solver can use, of those that know of it.
+    # Down is what no solver can use of those that told of a fault of it; an idle one only reads its balance.
+    # Whatever was solved in the last minute says that the provider is there.
     "provider_down": Twin(
-        "sum by (provider) (max by (provider, instance) "
-        "(((tidegate_provider_out > 0) or tidegate_provider_breaker_open) > bool 0)) "
-        "/ count by (provider) (max by (provider, instance) (tidegate_provider_balance "
-        "or tidegate_provider_limit or tidegate_provider_out or tidegate_provider_breaker_open))"
+        "min by (provider) (((tidegate_provider_out > 0) or tidegate_provider_breaker_open "
+        "or tidegate_provider_out) > bool 0) unless on (provider) "
+        '(sum by (provider) (increase(tidegate_solves_total{status="solved"}[1m])) > 0)'
     ),
     "no_healthy_proxy": Twin(
         "max((tidegate_proxies_healthy == bool 0) * (tidegate_proxies_listed > bool 0))"

@@ -25,6 +25,7 @@ class Case(NamedTuple):
     series: dict[str, str]
     at: str
     labels: dict[str, str] | None
+    step: str = "1m"
 
 
 def fetches(challenges: int, pages: int, scale: float = 1.0) -> dict[str, str]:
@@ -74,6 +75,9 @@ def _balances(breaker_of_a: str, breaker_of_b: str) -> dict[str, str]:
     }
 
 
+_SOLVED_BY_B = (
+    'tidegate_solves_total{provider="capsolver",status="solved",job="tidegate-solver",instance="b"}'
+)
 _LAG = 'tidegate_downstream_lag{topic="pages",job="fetcher"}'
 _URLS = {"topic": "pages"}
 _FETCHER = {"job": "fetcher"}
@@ -129,7 +133,11 @@ CASES = (
         "5m",
         _SELLER,
     ),
-    Case("provider_down", _balances("1x30", "_x30"), "5m", None),
+    # The other solver is idle: it reads the balance, and knows nothing of an outage.
+    Case("provider_down", _balances("1x30", "_x30"), "5m", _SELLER),
+    # It never met a fault, but has something solved by it: the provider is there.
+    Case("provider_down", {**_balances("1x40", "_x40"), _SOLVED_BY_B: "0+1x40"}, "5m", None, "15s"),
+    Case("provider_down", {**_balances("1x40", "_x40"), _SOLVED_BY_B: "7x40"}, "5m", _SELLER, "15s"),
     Case("provider_down", _balances("1x30", "0x30"), "5m", None),
     Case("provider_down", _balances("1x30", "0.5x30"), "5m", _SELLER),
     Case(
@@ -193,7 +201,7 @@ def test_each_rule_fires_on_its_side_of_the_mark_only(tmp_path: Path) -> None:
     listed = {rule["labels"].get("rule", ""): rule for rule in generator().rules()["groups"][0]["rules"]}
     tests = [
         {
-            "interval": "1m",
+            "interval": case.step,
             "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
             "alert_rule_test": [
                 {

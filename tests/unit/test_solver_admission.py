@@ -180,6 +180,7 @@ def test_an_account_without_money_stops_the_buying_and_not_the_jobs() -> None:
             assert len(b.vendor.asked_at) == 2
             (out,), (back,) = b.of(events.ProviderOut), b.of(events.ProviderBack)
             assert (out.code, back.balance) == ("ERROR_ZERO_BALANCE", 20.0)
+            assert [each.out for each in b.of(events.ProviderStanding)] == [True, False]
 
     virtually(main())
 

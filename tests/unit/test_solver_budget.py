@@ -165,7 +165,7 @@ def test_a_provider_that_charges_more_is_out_until_a_person_admits_it() -> None:
         cheap.result_cost = 0.005
         async with office.open() as solver:
             first = await office.ask(solver, a_request("one"))
-            await LoopClock().sleep(1)  # the alert comes with the record, read back
+            await LoopClock().sleep(2)  # the alert comes with the record, read back
         assert (first.provider, first.cost) == ("cheap", 0.005)
         assert [event.provider for event in office.events if isinstance(event, events.ProviderBarred)] == [
             "cheap"
@@ -173,8 +173,11 @@ def test_a_provider_that_charges_more_is_out_until_a_person_admits_it() -> None:
         async with office.open() as solver:
             assert (await office.ask(solver, a_request("two"))).provider == "dear"
             office.say(Admit(by="cli", provider="cheap"))
-            await LoopClock().sleep(1)
+            await LoopClock().sleep(2)
             assert (await office.ask(solver, a_request("three"))).provider == "cheap"
+        # Each process tells it of itself, also one that found it in the ledger.
+        told = [event.out for event in office.events if isinstance(event, events.ProviderStanding)]
+        assert told == [True, True, False]
         assert (len(cheap.charges), len(dear.charges)) == (2, 1)
 
     cheap = msgspec.structs.replace(profile(), name="cheap")

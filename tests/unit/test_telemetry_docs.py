@@ -27,6 +27,7 @@ ONLY_LINES = {
         "LedgerRecordIgnored",
         "LedgerRestored",
         "PollTroubled",
+        "ProviderOut",
         "ProviderUnverified",
         "SnapshotTooLarge",
         "SnapshotWritten",

@@ -218,6 +218,19 @@ class ProviderBack(Event, frozen=True, kw_only=True):
     balance: float
 
 
+class ProviderStanding(Event, frozen=True, kw_only=True):
+    """This solver stops asking a solving service, or asks it again: ``out`` while a person must look at it.
+
+    That is its account, or a charge above what was reserved. Every solver tells it for itself, also of what
+    it found in the ledger at its start; ``provider_out`` and ``provider_barred`` say why, once.
+    """
+
+    level: ClassVar[str] = "debug"
+
+    provider: str
+    out: bool
+
+
 class BalanceRead(Event, frozen=True, kw_only=True):
     """What an account has left, in US dollars; of a seller of threads, how many are free."""
 

@@ -64,6 +64,7 @@ class Member:
         self.look_at_s = now_s + policy.balance_every_s
         self.is_looked_at = False
         self.is_low = False
+        self.is_out = False
         # The sites at which it failed since it last did not, by what it failed to do.
         self.failed_at: dict[Duty, set[str]] = {duty: set() for duty in Duty}
 
@@ -247,16 +248,26 @@ class Market:
         return self._is_refused(member, site, kind, self._clock.monotonic())
 
     async def watch(self) -> None:
-        """Look at the accounts until cancelled: of those that are out, often, of the others, now and then."""
+        """Look at the accounts until cancelled: of those that are out, often, of the others, now and then.
+
+        Tell on the way who is out: the ledger bars a provider for all solvers, whoever was charged too much.
+        """
         async with asyncio.TaskGroup() as looks:
             while True:
                 now_s = self._clock.monotonic()
                 for member in self.members.values():
+                    self._tell_standing(member, now_s)
                     due = member.standing.is_check_due(now_s) or now_s >= member.look_at_s
                     if due and not member.is_looked_at:
                         member.is_looked_at = True
                         looks.create_task(self._look(member), name=f"balance of {member.name}")
                 await self._clock.sleep(_TICK_S)
+
+    def _tell_standing(self, member: Member, now_s: float) -> None:
+        is_out = self._is_barred(member.name) or member.standing.place(now_s) is Place.OUT
+        if is_out != member.is_out:
+            member.is_out = is_out
+            self._emit(events.ProviderStanding(provider=member.name, out=is_out))
 
     async def _look(self, member: Member) -> None:
         profile = member.provider.profile

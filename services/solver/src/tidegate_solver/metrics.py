@@ -185,9 +185,9 @@ METRICS = (
         kind=Kind.GAUGE,
         unit="1",
         labels=("provider",),
-        sources=(Source(events.ProviderOut, 1.0), Source(events.ProviderBack, 0.0)),
-        meaning="1 while a provider is not asked because its account needs a person.",
-        action="At once: a wrong key, an empty account or a ban; the log has the code.",
+        sources=(Source(events.ProviderStanding, "out"),),
+        meaning="1 while a provider is not asked because its account, or what it charged, needs a person.",
+        action="At once: a wrong key, an empty account, a ban or a price too low; the log has the code.",
     ),
     Metric(
         name="tidegate.provider.balance",

@@ -48,9 +48,9 @@ STATS = (
     Tally(
         name="breaker", event=events.BreakerOpened, how=How.LAST, scope=PROVIDER, by="provider", value=_OPEN
     ),
-    Tally(name="out", event=events.ProviderOut, how=How.LAST, scope=PROVIDER, by="provider"),
-    Tally(name="out", event=events.ProviderBarred, how=How.LAST, scope=PROVIDER, by="provider"),
-    Tally(name="out", event=events.ProviderBack, how=How.LAST, scope=PROVIDER, by="provider", value=0.0),
+    Tally(
+        name="out", event=events.ProviderStanding, how=How.LAST, scope=PROVIDER, by="provider", value="out"
+    ),
     Tally(
         name="limit",
         event=events.ConcurrencyChanged,
