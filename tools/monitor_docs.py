@@ -36,6 +36,7 @@ def _row(rule: Rule) -> str:
         clears = f"below {_value(rule, rule.clear_below)}" if rule.clear_below else "at 0"
     else:
         clears = f"at {_value(rule, rule.clear_at_most)}" + (" or less" if rule.clear_at_most else "")
+    clears += f", or fewer than {rule.least:g}," if rule.few_are_well else ""
     fires += f" for {_duration(rule.for_s)}" if rule.for_s else ""
     clears += f" for {_duration(rule.clear_for_s)}" if rule.clear_for_s else ""
     window = f", over {_duration(rule.window_s)}" if rule.window_s else ", now"

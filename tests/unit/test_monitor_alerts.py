@@ -162,6 +162,19 @@ def test_a_short_queue_may_grow_and_a_shrinking_one_clears() -> None:
     assert bench.firing == []
 
 
+def test_a_queue_that_was_emptied_at_once_clears_after_its_two_minutes() -> None:
+    """That few records wait is no lack of knowledge: nobody needs to wait ten minutes for it."""
+    bench = Bench("queue_growing")
+    grow(bench, 800)
+    assert bench.firing == ["queue_growing"]
+    for passed in range(121):
+        assert bench.firing == ["queue_growing"], passed
+        bench.tell("monitor", last={"lag": 0.0}, scope="topic", subject="urls")
+        bench.look()
+        bench.wait(1)
+    assert bench.firing == []
+
+
 @pytest.mark.parametrize(
     ("rule", "scope", "subject", "bad", "well"),
     [

@@ -43,6 +43,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     clear_below: float | None = None
     clear_at_most: float | None = None
     least: float = 0.0
+    few_are_well: bool = False
     for_s: float = 0.0
     clear_for_s: float = 0.0
     unit: str

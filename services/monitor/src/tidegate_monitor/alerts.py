@@ -3,7 +3,7 @@
 It fires where the value was past its mark without a break for as long as the rule says, and clears where it
 was back beyond the other mark for as long. Between the marks nothing changes. Fewer than the least sample
 say nothing: nothing fires, and what fires is kept; after ten minutes of that it clears, for nobody can say
-any more that it is so.
+any more that it is so. Where few are well, as a queue that is nearly empty, they count as what is well.
 """
 
 from collections.abc import Iterable, Mapping
@@ -84,10 +84,11 @@ class AlertBook:
                 return
             watch = self._watches[key] = _Watch()
         bad = known and rule.is_bad(reading.value)
-        well = known and rule.is_well(reading.value)
+        few = rule.few_are_well and 0 <= reading.sample < rule.least
+        well = few or (known and rule.is_well(reading.value))
         watch.bad_since_ms = _since(watch.bad_since_ms, bad, now_ms)
         watch.well_since_ms = _since(watch.well_since_ms, well, now_ms)
-        watch.unknown_since_ms = _since(watch.unknown_since_ms, not known, now_ms)
+        watch.unknown_since_ms = _since(watch.unknown_since_ms, not (known or few), now_ms)
         if watch.alert is None:
             if watch.bad_since_ms is not None and now_ms - watch.bad_since_ms >= rule.for_s * 1000:
                 watch.alert = _alert(rule, reading, now_ms)
