@@ -10,7 +10,9 @@ import pytest
 from support.demo_processes import get_json, post_json, process
 from support.demo_visitor import Reply, Visitor
 
-_PROXY = {"proxyType": "http", "proxyAddress": "8.8.8.8", "proxyPort": 3128}
+# A proxy that goes out by the address that we come from, and one that does not.
+_PROXY = {"proxyType": "http", "proxyAddress": "127.0.0.1", "proxyPort": 3128}
+_ELSEWHERE = {**_PROXY, "proxyAddress": "8.8.8.8"}
 _FIELD = re.compile(r'<input type="hidden" name="([^"]+)"(?: id="\w+")?(?: value="([^"]*)")?>')
 # By kind: the task, where in it the key goes, the key on the page, and the field of the answer.
 _TOKENS = {
@@ -90,6 +92,10 @@ def _key(reply: Reply, pattern: str) -> str:
     return found[1]
 
 
+def _cookie(bought: dict[str, Any], name: str) -> str:
+    return str(bought["cookies"][name] if "cookies" in bought else bought[name])
+
+
 def _is_page(site: str, path: str, reply: Reply) -> bool:
     (row,) = (row for row in get_json(f"{site}/manifest.json")["pages"] if row["path"] == path)
     return reply.status == 200 and row["sha256"] == hashlib.sha256(reply.body).hexdigest()
@@ -149,39 +155,39 @@ def test_the_parts_of_a_geetest_answer_open_a_page_together(visitor: Visitor, ve
 
 @pytest.mark.parametrize("kind", list(_CLEARANCES))
 def test_a_clearance_holds_for_one_agent_and_a_while(visitor: Visitor, kind: str) -> None:
-    """A made-up cookie opens nothing; a good one opens every page of the kind, until it is over."""
+    """Made up or bought for another, a cookie opens nothing; a good one all pages, until it is over."""
     first, second = (f"/guarded/{kind}/{number}.html" for number in (1, 2))
     cookie = _CLEARANCES[kind]
     challenge = visitor.get(first)
     assert challenge.status in (202, 403, 405)
     visitor.cookies[cookie] = "made-up"
     assert visitor.get(first).status == challenge.status
-    task: dict[str, Any] = {
+    tasks: dict[str, dict[str, Any]] = {
         "aws_waf": {"type": "AmazonTask", "websiteKey": "k", "cookieSolution": True},
         "cloudflare_challenge": {
             "type": "TurnstileTask",
             "websiteKey": "k",
             "cloudflareTaskType": "cf_clearance",
             "htmlPageBase64": "PGh0bWw+",
-            "userAgent": "visitor/1",
-            **_PROXY,
         },
         "datadome": {
             "type": "CustomTask",
             "class": "DataDome",
-            "userAgent": "visitor/1",
             "metadata": {
                 "captchaUrl": "https://geo.captcha-delivery.com/captcha/?a=b",
                 "datadomeCookie": "x",
             },
-            **_PROXY,
         },
-    }[kind]
+    }
+    task = tasks[kind]
+    ours = {"userAgent": "visitor/1", **_PROXY}
     if kind == "aws_waf":
         task["websiteKey"] = _key(challenge, r'"key":"([^"]+)"')
-    bought = _buy(visitor, first, **task)
-    value = bought["cf_clearance"] if kind == "cloudflare_challenge" else bought["cookies"][cookie]
-    visitor.cookies[cookie] = str(value)
+    if kind != "aws_waf":
+        for wrong in (_ELSEWHERE, {"userAgent": "another/1"}):
+            visitor.cookies[cookie] = _cookie(_buy(visitor, first, **{**task, **ours, **wrong}), cookie)
+            assert visitor.get(first).status == challenge.status
+    visitor.cookies[cookie] = _cookie(_buy(visitor, first, **task, **ours), cookie)
     assert _is_page(visitor.base, first, visitor.get(first))
     assert _is_page(visitor.base, second, visitor.get(second))
     other = Visitor(visitor.base, visitor.simulator, "another/1")

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from tidegate.records import ChallengeKind
 from tidegate_cli.demo_site import extras
-from tidegate_cli.demo_site.catalog import COMMON, UNLISTED, Catalog
+from tidegate_cli.demo_site.catalog import BOUND, COMMON, Catalog
 from tidegate_cli.demo_site.challenges import (
     CLEARANCES,
     LAYOUTS,
@@ -58,7 +58,7 @@ class TestCatalog:
         kinds = Counter(page.protection.kind for page in catalog.guarded if page.protection)
         assert set(kinds) == {*LAYOUTS, *CLEARANCES} - set(COMMON)
         assert set(kinds.values()) == {2}
-        assert set(UNLISTED) < set(kinds)
+        assert set(BOUND) < set(kinds)
         assert len({page.body(b"x") for page in catalog.guarded}) == len(catalog.guarded)
         assert all(catalog.find(page.path) == page for page in catalog.guarded)
 

@@ -67,6 +67,17 @@ class TestTokens:
         assert not book.redeem(token, "key", "evil.test", 1.0).success
         assert book.redeem(token, "key", "site.test", 1.0).success
 
+    def test_a_clearance_is_bound_to_whom_it_was_sold_for(self) -> None:
+        """Shown by another address or another agent it is refused, and stays good for its own."""
+        book = TokenBook(Random(1))
+        kind = KINDS[ChallengeKind.DATADOME]
+        sold = Token(kind=kind, sitekey="", host="site.test", address="127.0.0.2", agent="one", solved_at=0.0)
+        text = book.issue(sold)
+        for address, agent in (("127.0.0.1", "one"), ("127.0.0.2", "two")):
+            verdict = book.redeem(text, "", "site.test", 1.0, address=address, agent=agent)
+            assert verdict.error_codes == ("invalid-input-response",)
+        assert book.redeem(text, "", "site.test", 1.0, address="127.0.0.2", agent="one").success
+
     def test_a_forged_token_is_refused(self) -> None:
         """Text that was never sold is an invalid response."""
         book = TokenBook(Random(1))

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,7 @@ from tidegate_cli.demo_site.catalog import Catalog
 from tidegate_cli.demo_site.challenges import ChallengePages, sitekeys
 from tidegate_cli.demo_site.documents import Bodies, Documents, modules
 from tidegate_cli.demo_site.folder import Folder
+from tidegate_cli.demo_site.forward_proxy import forward_proxy
 from tidegate_cli.demo_site.gate import Gate
 from tidegate_cli.demo_site.site import Site
 from tidegate_cli.demo_site.verification import Verifier
@@ -48,6 +50,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--delay-ms", type=float, default=0.0, help="wait before each answer, in milliseconds"
     )
+    parser.add_argument(
+        "--proxy", metavar="HOST:PORT", help="loopback address of a forward proxy to serve beside the site"
+    )
     parser.add_argument("--cache", type=Path, default=None, help="folder for rendered pages")
     parser.add_argument(
         "--seed", type=int, default=1, help="seed of which pages are protected, and of site keys"
@@ -57,6 +62,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--pages must be 1 to {_MOST_PAGES}")
     if not 0 <= arguments.guarded <= _MOST_GUARDED:
         parser.error(f"--guarded must be 0 to {_MOST_GUARDED}")
+    if arguments.proxy is not None and not arguments.proxy.rpartition(":")[2].isdecimal():
+        parser.error("--proxy must be host:port")
     if not 0 <= arguments.protected <= 1:
         parser.error("--protected must be 0 to 1")
     return arguments
@@ -74,7 +81,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
         pages = arguments.pages or len(names)
     keys = sitekeys(seeded_random(arguments.seed))
     listener = Listener(arguments.host, arguments.port, clock)
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as around, aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        if arguments.proxy is not None:
+            host, _, port = arguments.proxy.rpartition(":")
+            await around.enter_async_context(forward_proxy(host, int(port)))
         site = Site(
             catalog=Catalog(names, pages, arguments.protected, arguments.seed, arguments.guarded),
             extras=extras.build(names, keys),
@@ -86,6 +96,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             clearance_s=arguments.clearance_s,
             clock=clock,
             delay_s=arguments.delay_ms / 1000,
+            has_proxy=arguments.proxy is not None,
         )
         warming = tasks.create_task(site.warm_up())
         try:

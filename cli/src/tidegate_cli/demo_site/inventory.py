@@ -6,7 +6,7 @@ from typing import Any
 
 from tidegate.records import body_hash
 
-from tidegate_cli.demo_site.catalog import UNLISTED, Catalog, Page
+from tidegate_cli.demo_site.catalog import BOUND, Catalog, Page
 from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import Extra
 
@@ -14,10 +14,14 @@ from tidegate_cli.demo_site.extras import Extra
 class Inventory:
     """Remembers which paths were served; a page's hashes are known from then on."""
 
-    def __init__(self, catalog: Catalog, extras: Mapping[str, Extra], documents: Bodies) -> None:
+    def __init__(
+        self, catalog: Catalog, extras: Mapping[str, Extra], documents: Bodies, *, has_proxy: bool
+    ) -> None:
+        """``has_proxy``: visitors have one, so that they can pass what clears one address only."""
         self._catalog = catalog
         self._extras = extras
         self._documents = documents
+        self._has_proxy = has_proxy
         self._served: set[str] = set()
         self._hashes: dict[str, dict[str, Any]] = {}
 
@@ -28,7 +32,7 @@ class Inventory:
     def urls(self, base: str) -> str:
         """Return the absolute URLs of all listed pages, one a line: extras, guarded pages, documents."""
         extras = [extra.path for extra in self._extras.values() if extra.listed]
-        guarded = [page.path for page in self._catalog.guarded if _listed(page)]
+        guarded = [page.path for page in self._catalog.guarded if self._listed(page)]
         return "".join(f"{base}{path}\n" for path in [*extras, *guarded, *self._catalog.pages])
 
     def manifest(self) -> dict[str, Any]:
@@ -45,7 +49,7 @@ class Inventory:
         protection = page.protection
         row: dict[str, Any] = {
             "path": page.path,
-            "listed": _listed(page),
+            "listed": self._listed(page),
             "status": 200,
             "location": None,
             "protected": protection.kind if protection else None,
@@ -79,6 +83,5 @@ class Inventory:
             }
         return hashes
 
-
-def _listed(page: Page) -> bool:
-    return page.protection is None or page.protection.kind not in UNLISTED
+    def _listed(self, page: Page) -> bool:
+        return self._has_proxy or page.protection is None or page.protection.kind not in BOUND

@@ -53,6 +53,7 @@ class Site:
         clock: Clock,
         clearance_s: float | None = None,
         delay_s: float = 0.0,
+        has_proxy: bool = False,
     ) -> None:
         """``clearance_s`` is how long a clearance lasts; without it, as long as its kind's does."""
         self._catalog = catalog
@@ -66,7 +67,7 @@ class Site:
         self._clearances = Clearances()
         self._delay_s = delay_s
         self._failures: Counter[str] = Counter()
-        self._inventory = Inventory(catalog, extras, documents)
+        self._inventory = Inventory(catalog, extras, documents, has_proxy=has_proxy)
         self._tally = Tally()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -132,7 +133,9 @@ class Site:
         address, agent = request.remote or "", request.headers.get("User-Agent", "")
         if value and not self._clearances.knows(value):
             try:
-                error = await self._verifier.error_of(kind, value, _host(request))
+                error = await self._verifier.error_of(
+                    kind, value, _host(request), address=address, agent=agent
+                )
             except VerificationDownError:
                 self._tally.refused("verification-down")
                 return web.Response(status=503, headers={"Retry-After": "1"})

@@ -34,12 +34,16 @@ class Verifier:
         self._url = base_url.rstrip("/") + "/siteverify"
         self._keys = keys
 
-    async def error_of(self, kind: ChallengeKind, token: str, host: str) -> str:
+    async def error_of(
+        self, kind: ChallengeKind, token: str, host: str, *, address: str = "", agent: str = ""
+    ) -> str:
         """Return an empty string for a good token, otherwise the vendor's error code.
 
+        ``address`` and ``agent`` are those of the visitor who shows a clearance.
         Raises VerificationDownError where there is no verdict.
         """
         form = {"secret": f"demo-{kind}", "response": token, "sitekey": self._keys[kind], "host": host}
+        form |= {"remoteip": address, "agent": agent}
         try:
             async with self._session.post(self._url, data=form, timeout=_TIMEOUT) as response:
                 verdict = _decoder.decode(await response.read())

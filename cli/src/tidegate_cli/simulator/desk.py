@@ -79,7 +79,14 @@ class Desk:
         if not response:
             return _verdict(("missing-input-response",))
         host = host_of(asked.fields.get("host", ""))
-        verdict = self._service.verify(response, asked.fields.get("sitekey", ""), host, now)
+        verdict = self._service.verify(
+            response,
+            asked.fields.get("sitekey", ""),
+            host,
+            now,
+            address=asked.fields.get("remoteip", ""),
+            agent=asked.fields.get("agent", ""),
+        )
         if verdict.token is None:
             return _verdict(verdict.error_codes)
         solved = datetime.fromtimestamp(self._service.wall_ms(verdict.token.solved_at) / 1000, UTC)

@@ -11,6 +11,7 @@ from tidegate.records import ChallengeKind
 
 from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.kinds import KINDS, Kind
+from tidegate_cli.simulator.solutions import USER_AGENT
 from tidegate_cli.simulator.tasks import Order
 from tidegate_cli.simulator.vendors import Vendor
 
@@ -21,6 +22,7 @@ _MOST_IMAGE_BYTES = 500_000
 _ACTION = ("action", "pageAction", "metadata.action")
 _CDATA = ("cData", "cdata", "data", "turnstileCData", "metadata.cdata")
 _PROXY = ("proxyAddress", "proxy")
+_AGENT = ("userAgent", "metadata.userAgent")
 # An image that says in a comment what it shows is read; for others a text is made up.
 _SHOWN = re.compile(rb"tidegate-text:([A-Za-z0-9 ]{1,64})")
 
@@ -100,6 +102,9 @@ def read_order(vendor: Vendor, type_name: Any, fields: Mapping[str, Any], *, url
         cdata=_text(fields, _CDATA),
         challenge=_text(fields, ("challenge",)),
         shown=_shown(fields.get("body")) if kind.name is ChallengeKind.IMAGE else "",
+        # A proxy here goes out by the address that it listens on.
+        address=host_of(_text(fields, _PROXY)) if kind.needs_proxy else "",
+        agent=(_text(fields, _AGENT) or USER_AGENT) if kind.needs_proxy else "",
     )
 
 

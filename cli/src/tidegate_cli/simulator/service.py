@@ -202,9 +202,11 @@ class SolvingService:
         figures.reported_bad += not good
         return None
 
-    def verify(self, token: str, sitekey: str, host: str, now: float) -> Verdict:
-        """Verify a token for a site, once."""
-        verdict = self.tokens.redeem(token, sitekey, host, now)
+    def verify(
+        self, token: str, sitekey: str, host: str, now: float, *, address: str = "", agent: str = ""
+    ) -> Verdict:
+        """Verify a token for a site, once; a clearance for the visitor who showed it."""
+        verdict = self.tokens.redeem(token, sitekey, host, now, address=address, agent=agent)
         if verdict.success:
             self.verified.accepted += 1
         for code in verdict.error_codes:
@@ -341,6 +343,8 @@ class SolvingService:
                 host=order.host,
                 action=order.action,
                 cdata=order.cdata,
+                address=order.address,
+                agent=order.agent,
                 solved_at=task.ready_at,
             )
         )

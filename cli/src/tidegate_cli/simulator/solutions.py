@@ -21,7 +21,7 @@ def parts(task: Task) -> dict[str, Any]:
         "gRecaptchaResponse": token,
         "token": token,
         "text": token,
-        "userAgent": USER_AGENT,
+        "userAgent": order.agent or USER_AGENT,
         "respKey": f"E0_{token[3:43]}",
         "turnstile": "turnstile",
         "confidence": 0.99,
@@ -43,7 +43,7 @@ def parts(task: Task) -> dict[str, Any]:
             "cookie": f"{kind.cookie}={token}; Max-Age=31536000; Path=/; Secure; SameSite=Lax",
             "cookie_pair": f"{kind.cookie}={token}",
             "cookie_map": {kind.cookie: token},
-            "headers": {"User-Agent": USER_AGENT},
+            "headers": {"User-Agent": order.agent or USER_AGENT},
         }
     return found
 

@@ -13,7 +13,10 @@ from tidegate_cli.simulator.kinds import Kind
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks to have solved; ``shown`` is the text that an image says it shows."""
+    """What a client asks to have solved; ``shown`` is the text that an image says it shows.
+
+    ``address`` and ``agent`` are those of whom a clearance shall be for; empty for other kinds.
+    """
 
     kind: Kind
     sitekey: str
@@ -23,6 +26,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cdata: str = ""
     challenge: str = ""
     shown: str = ""
+    address: str = ""
+    agent: str = ""
 
 
 class Task(msgspec.Struct, kw_only=True):

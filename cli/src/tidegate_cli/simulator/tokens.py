@@ -10,13 +10,18 @@ from tidegate_cli.simulator.kinds import Kind
 
 
 class Token(msgspec.Struct, kw_only=True):
-    """What was sold. ``solved_at`` is monotonic seconds; the life of the token counts from there."""
+    """What was sold. ``solved_at`` is monotonic seconds; the life of the token counts from there.
+
+    ``address`` and ``agent`` are the only ones that a clearance is good for.
+    """
 
     kind: Kind
     sitekey: str
     host: str
     action: str = ""
     cdata: str = ""
+    address: str = ""
+    agent: str = ""
     solved_at: float
     used: bool = False
 
@@ -57,17 +62,21 @@ class TokenBook:
             self._tokens.popitem(last=False)
         return text
 
-    def redeem(self, text: str, sitekey: str, host: str, now: float) -> Verdict:
-        """Verify a token once. An empty ``sitekey`` or ``host`` is not compared.
+    def redeem(
+        self, text: str, sitekey: str, host: str, now: float, *, address: str = "", agent: str = ""
+    ) -> Verdict:
+        """Verify a token once. What is empty, here or of the token, is not compared.
 
-        A token shown for another sitekey or host is refused and stays good for its own.
+        A token shown for another sitekey or host, or by another visitor, is refused and stays good for its
+        own.
         """
         token = self._tokens.get(text)
         if token is None:
             return Verdict(error_codes=("invalid-input-response",))
         if sitekey and sitekey != token.sitekey:
             return Verdict(error_codes=(token.kind.mismatch_code,))
-        if host and host != token.host:
+        theirs = ((host, token.host), (address, token.address), (agent, token.agent))
+        if any(shown and bound and shown != bound for shown, bound in theirs):
             return Verdict(error_codes=("invalid-input-response",))
         if token.used:
             return Verdict(error_codes=(token.kind.used_code,))

@@ -38,12 +38,13 @@ def simulator_spec(options: StackOptions, data: Path, port: int) -> ProcessSpec:
     return _python(options, "simulator", "tidegate_cli.simulator", "--port", str(port), "--data", str(data))
 
 
-def demo_spec(options: StackOptions, port: int, simulator_url: str | None) -> ProcessSpec:
+def demo_spec(options: StackOptions, port: int, simulator_url: str | None, proxy: str | None) -> ProcessSpec:
     """Describe the demo site; it asks the simulated service whether a token is good."""
     checks = () if simulator_url is None else ("--simulator", simulator_url)
     cache = _demo_cache()
     keeps = () if cache is None else ("--cache", str(cache))
-    arguments = ("--port", str(port), "--guarded", _GUARDED, *checks, *keeps)
+    through = () if proxy is None else ("--proxy", proxy)
+    arguments = ("--port", str(port), "--guarded", _GUARDED, *checks, *keeps, *through)
     return _python(options, "demo-site", "tidegate_cli.demo_site", *arguments)
 
 
@@ -95,6 +96,11 @@ def simulator_settings(url: str) -> dict[str, str]:
         f"{PREFIX}{key}": value
         for key, value in {**_SIMULATED, "SOLVER__BASE_URL": f"{url}/{_VENDOR}"}.items()
     }
+
+
+def proxy_settings(proxy: str, listed: Path) -> dict[str, str]:
+    """Return the settings that send everything through a proxy; ``listed`` is the file with the list."""
+    return {f"{PREFIX}FETCHER__PROXIES_FILE": str(listed), f"{PREFIX}SOLVER__PROXIES": proxy}
 
 
 def instances(services: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:

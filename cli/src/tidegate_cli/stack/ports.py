@@ -14,6 +14,7 @@ from tidegate.clock import seeded_random
 from tidegate.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+_ANOTHER_HOST = "127.0.0.2"
 _FIRST, _LAST = 15_000, 32_000
 _ATTEMPTS = 200
 
@@ -43,14 +44,23 @@ class PortPool:
         raise ConfigurationError(f"no free port on {HOST} between {_FIRST} and {_LAST}")
 
 
+def another_host() -> str:
+    """Return a second loopback address; the first where this machine has no other, as macOS."""
+    return _ANOTHER_HOST if _can_bind(_ANOTHER_HOST, 0) else HOST
+
+
 def is_free(port: int) -> bool:
     """Tell whether a server could bind this port now."""
+    return _can_bind(HOST, port)
+
+
+def _can_bind(host: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
                 return False
             raise
     return True

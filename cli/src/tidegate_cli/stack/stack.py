@@ -30,11 +30,12 @@ from tidegate_cli.stack.parts import (
     demo_spec,
     instances,
     migrate_spec,
+    proxy_settings,
     service_spec,
     simulator_settings,
     simulator_spec,
 )
-from tidegate_cli.stack.ports import HOST, PortPool
+from tidegate_cli.stack.ports import HOST, PortPool, another_host
 from tidegate_cli.stack.processes import Child, ProcessSpec
 from tidegate_cli.stack.supervisor import Supervisor, supervising
 
@@ -139,6 +140,7 @@ class _Plan:
         simulator = self._ports.take(options.simulator_port) if options.simulator else 0
         demo = self._ports.take(options.demo_port) if options.demo_site else 0
         self._simulator_port, self._demo_port = simulator, demo
+        self._proxy = f"{another_host()}:{self._ports.take()}" if options.demo_proxy else None
         monitors = dict(options.services).get("monitor", 0)
         self._monitor_ports = [self._ports.take() for _ in range(monitors)]
         self._clickhouse_port = 0 if options.clickhouse_url else self._ports.take()
@@ -183,7 +185,7 @@ class _Plan:
         if options.simulator:
             start(simulator_spec(options, folder.subfolder("simulator"), self._simulator_port))
         if options.demo_site:
-            start(demo_spec(options, self._demo_port, self.addresses.simulator_url))
+            start(demo_spec(options, self._demo_port, self.addresses.simulator_url, self._proxy))
         steps.append(Step(name="topics", after=needs_broker, run=self._timed("topics", self._topics)))
         if any(service == "storer" and count for service, count in options.services):
             migrate = migrate_spec(options, self.env)
@@ -222,7 +224,14 @@ class _Plan:
             own |= TANSU_SETTINGS
         if simulator_url is not None:
             own |= simulator_settings(simulator_url)
-        return {**ambient_settings(), **own, **options.env}
+        ambient = ambient_settings()
+        if self._proxy is not None:
+            listed = self._folder.path / "demo-proxies"
+            listed.write_text(f"{self._proxy}\n")
+            own |= proxy_settings(self._proxy, listed)
+            # Whatever else is set there would be a second list.
+            ambient = {name: value for name, value in ambient.items() if "__PROXIES" not in name}
+        return {**ambient, **own, **options.env}
 
     def _timed(self, name: str, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def timed() -> None:
