@@ -133,6 +133,10 @@ slots-model: $(STAMP) ## The same to its end, twelve days on, in simulated time
 outages: $(STAMP) ## Take ClickHouse, the broker and the solving service away for a minute each (needs Java 17 and Maven)
 	PYTHONPATH=tests $(BIN)/python tests/load/outages.py $(if $(ONLY),--only $(ONLY))
 
+.PHONY: alerts
+alerts: $(STAMP) ## Drive four alerts to fire and to clear on the embedded stack
+	PYTHONPATH=tests $(BIN)/python tests/load/alerts.py
+
 # Three instances of each service, replaced one by one under load. Wants two cores of its own.
 .PHONY: rolling
 rolling: $(STAMP) ## Replace every process under load: nothing lost, no group at a standstill for 10 s (Java 17, Maven)
