@@ -471,6 +471,21 @@ async def test_slow_servers_are_given_up() -> None:
         assert outcome.message == "The site took longer than 0.6 s."
 
 
+async def test_a_fetcher_that_stood_still_does_not_blame_the_site() -> None:
+    """M4: no attempt, and the same hop, or the copy of whoever took over buys a solve of its own."""
+    clock = ManualClock()
+
+    async def stopped(request: web.Request) -> web.Response:
+        clock.advance(13.0)
+        return await asyncio.Future()
+
+    async with site(stopped) as base, fetcher(clock=clock, read_timeout_s=0.2) as service:
+        work = decoded(service, base, timestamp_ms=clock.wall_ms())
+        outcome = await service.handle(work)
+    assert isinstance(outcome, Defer), outcome
+    assert outcome.state in (None, work.job.state)
+
+
 async def test_what_cannot_be_reached_is_a_network_failure() -> None:
     """Refused connections and unknown names are retried."""
     with socket.socket() as held:

@@ -41,6 +41,7 @@ from tidegate_fetcher.site_policies import SitePolicies, at_most_every
 from tidegate_fetcher.site_slots import SiteRule
 from tidegate_fetcher.slot_memory import SlotMemory
 from tidegate_fetcher.spending import Spending
+from tidegate_fetcher.standstill import Standstill
 from tidegate_fetcher.tasks import Task
 from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.walls import Walls
@@ -124,6 +125,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
     )
     walls = Walls(settings.walls(), context.backlog, context.clock, context.emit, proxies.has_room)
     watch = RunWatch(context.reader, context.clock, context.emit)
+    standstill = Standstill(context.clock)
     spending = Spending(holds=settings.budget_exhausted == "hold", recheck_s=settings.budget_recheck_s)
     identities = Identities(
         SessionPool(most=settings.sessions_kept),
@@ -141,6 +143,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         slowing = owner.create_task(health.run(), name="site health")
         following = owner.create_task(policy_watch.run(), name="policy")
         rereading = owner.create_task(proxies.run(), name="proxies")
+        ticking = owner.create_task(standstill.run(), name="standstill")
         robots = Robots(
             client(None).send,
             policies,
@@ -152,6 +155,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         )
         yield Fetcher(
             client=client(robots),
+            standstill=standstill,
             proxies=proxies,
             limiter=limiter,
             slots=SlotMemory(context.reader, limiter, context.broker_clock, rates=policies.has_rates),
@@ -187,6 +191,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
         slowing.cancel()
         rereading.cancel()
         following.cancel()
+        ticking.cancel()
 
 
 def _rule(rule: SiteRule, delay_s: float | None) -> SiteRule:

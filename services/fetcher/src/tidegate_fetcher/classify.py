@@ -6,7 +6,7 @@ how often, is the runtime's business (``tidegate.consume.retries``).
 
 from email.utils import parsedate_to_datetime
 
-from tidegate.outcome import Dead, ErrorClass, Outcome, Retry
+from tidegate.outcome import Dead, Defer, ErrorClass, Outcome, Retry
 from tidegate.records import JobState
 from tidegate.sites import without_credentials
 
@@ -14,6 +14,8 @@ from tidegate_fetcher.detection import Block
 from tidegate_fetcher.exchange import ExchangeError, Headers, RefusedError, Response
 
 _MAX_DIGITS = 12
+# Sooner than that no delay topic brings a job back.
+_SHORTEST_S = 2.0
 
 
 def failure(response: Response, max_retries: int | None, state: JobState) -> Retry | None:
@@ -80,6 +82,15 @@ def of_error(error: ExchangeError, max_retries: int | None, state: JobState) -> 
         final_url=final_url,
         state=state,
     )
+
+
+def stood_still(state: JobState) -> Defer:
+    """Return the deferral of a job whose request we failed ourselves.
+
+    It costs no attempt, and the hop stays: whoever took the job over meanwhile has a copy of it, and one that
+    went on with another hop would buy a solve of its own (M4).
+    """
+    return Defer(delay_s=_SHORTEST_S, message="This fetcher stood still while it asked.", state=state)
 
 
 def solve_failed(

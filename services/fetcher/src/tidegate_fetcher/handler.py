@@ -34,7 +34,7 @@ from tidegate_fetcher.challenges import Challenges, same
 from tidegate_fetcher.client import HttpClient
 from tidegate_fetcher.detection import Block, Detector
 from tidegate_fetcher.events import UnknownFieldIgnored
-from tidegate_fetcher.exchange import ExchangeError, Request, Response
+from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
 from tidegate_fetcher.hosts import host_with_port
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
@@ -46,6 +46,7 @@ from tidegate_fetcher.sessions import Visit
 from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_policies import SitePolicies
 from tidegate_fetcher.slot_memory import SlotMemory
+from tidegate_fetcher.standstill import Standstill
 from tidegate_fetcher.tasks import FetchTask, ResumeTask, Task
 from tidegate_fetcher.tenures import Tenures
 from tidegate_fetcher.verdicts import with_verdict
@@ -64,6 +65,7 @@ class Fetcher:
         self,
         *,
         client: HttpClient,
+        standstill: Standstill,
         proxies: Proxies,
         limiter: SiteLimiter,
         slots: SlotMemory,
@@ -83,6 +85,7 @@ class Fetcher:
         emit: Emit,
     ) -> None:
         self._client = client
+        self._standstill = standstill
         self._proxies = proxies
         self._limiter = limiter
         self._slots = slots
@@ -187,12 +190,16 @@ class Fetcher:
             visit, way = self._setting_out(state, task.job)
             if isinstance(way, NoWay):
                 return ways.missed(way, state), None
+            begun = self._standstill.begin()
             try:
                 user_agent = self._policies.of(state.site).user_agent
                 request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
                 response = await self._ask(request)
             except ExchangeError as error:
-                outcome = self._failed(error, task.job, state, way)
+                if isinstance(error, NetworkFailedError) and self._standstill.is_to_blame(begun):
+                    outcome: Outcome = classify.stood_still(state)
+                else:
+                    outcome = self._failed(error, task.job, state, way)
                 self._identities.failed(visit, state, outcome, of_proxy=error.of_proxy)
                 return outcome, None
         finally:
