@@ -15,7 +15,7 @@ from support.demo_processes import get_json, post_json
 from support.kafka import ignore
 from support.otlp import Collected, collector
 from support.secrets_planted import PLANTED, RUN, found, gateway, jobs, proxy_list, won
-from tidegate.records import HEADER_ORIGINAL
+from tidegate.records import HEADER_ORIGINAL, HEADER_PAGE
 from tidegate.topics import Topic
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.ports import HOST, PortPool
@@ -32,27 +32,31 @@ _WHOLE_JOB = frozenset(
         Topic.SESSIONS,
     }
 )
-# Their headers name the URL, query and all, beside a job that holds it anyway.
-_NAME_THE_URL = frozenset({Topic.PAGES, Topic.DEAD_LETTER})
 # Pages are found by their URL, which keeps its query; credentials are not in it.
 _URLS_OF_PAGES = ("url", "final_url")
-_KINDS = ("recaptcha_v2", "hcaptcha")
+_KINDS = ("recaptcha_v2", "hcaptcha", "turnstile")
 
 
 def settings(simulator: str, proxies: str) -> dict[str, str]:
     """Return settings with a secret wherever one may be given, and everything told that can be told."""
     secret = PLANTED
     quick = {"poll_first_delay_s": 0.2, "poll_interval_s": 0.2}
-    first = {"prices": {"recaptcha_v2": 0.0001, "hcaptcha": 0.0001, "turnstile": 0.0001}}
+    # Each of those that fail is asked first for one kind: an order in doubt is not placed elsewhere.
+    first = {kind: {"prices": {kind: 0.0001}} for kind in ("turnstile", "recaptcha_v2")}
     accounts = {
         "capmonster": {"api_key": secret["provider_key"], "base_url": f"{simulator}/capmonster", **quick},
-        "2captcha": {"api_key": secret["failing_key"], "base_url": f"{simulator}/2captcha", **quick, **first},
+        "2captcha": {
+            "api_key": secret["failing_key"],
+            "base_url": f"{simulator}/2captcha",
+            **quick,
+            **first["turnstile"],
+        },
         # The older interface has the key in the query of its requests.
         "captchaai": {
             "api_key": secret["refused_key"],
             "base_url": f"{simulator}/captchaai",
             **quick,
-            **first,
+            **first["recaptcha_v2"],
         },
     }
     named = {
@@ -117,14 +121,19 @@ async def records(stack: Stack) -> list[ConsumerRecord[bytes, bytes]]:
 
 
 def of_record(record: ConsumerRecord[bytes, bytes], prefix: str) -> Iterator[bytes]:
-    """Yield what of a record may hold no secret."""
+    """Yield what of a record may hold no secret; what names a page is apart."""
     topic = record.topic.removeprefix(prefix)
     yield record.key or b""
     for name, value in record.headers:
-        if name != HEADER_ORIGINAL:
+        if name not in (HEADER_ORIGINAL, HEADER_PAGE):
             yield name.encode() + value
     if topic not in _WHOLE_JOB:
         yield record.value or b""
+
+
+def page_names(record: ConsumerRecord[bytes, bytes]) -> bytes:
+    """Return the header that names the page a record holds."""
+    return b"".join(value for name, value in record.headers if name == HEADER_PAGE)
 
 
 def rows(stack: Stack) -> dict[str, bytes]:
@@ -163,14 +172,30 @@ async def pages(stack: Stack) -> dict[str, bytes]:
 
 async def commands(folder: Path, stack: Stack, dead: list[tuple[str, str]], page: str) -> dict[str, bytes]:
     """Return what the command line says, with the services' own settings in its environment."""
-    lines = (("job", page), ("dlq", "show", *max(dead)))
+    lines = (
+        ("job", page),
+        ("status",),
+        ("doctor",),
+        ("dlq", "ls", "--limit", "100"),
+        *(("dlq", "show", *each) for each in (min(dead), max(dead))),
+    )
     there = ("--data", str(stack.data_dir))
     ran = await asyncio.gather(
         *(asyncio.to_thread(run, folder, *line, *there, env=stack.env) for line in lines)
     )
     assert all(each.out for each in ran)
     return {
-        f"tidegate {line[0]}": (each.out + each.err).encode() for line, each in zip(lines, ran, strict=True)
+        f"tidegate {' '.join(line)}": (each.out + each.err).encode()
+        for line, each in zip(lines, ran, strict=True)
+    }
+
+
+def failures(stack: Stack) -> dict[str, int]:
+    """Return how many orders each failing provider answered with its failure."""
+    vendors = get_json(f"{stack.simulator_url}/control/stats")["vendors"]
+    return {
+        "2captcha": vendors["2captcha"]["wire"].get("server_error", 0),
+        "captchaai": vendors["captchaai"]["refused"],
     }
 
 
@@ -179,7 +204,10 @@ async def story(stack: Stack, folder: Path, proxy: str) -> dict[str, bytes]:
     assert stack.simulator_url is not None
     assert stack.demo_url is not None
     refusal = {"code": "ERROR_KEY_DOES_NOT_EXIST", "rate": 1, "on": "create"}
-    for vendor, fault in (("2captcha", {"server_error": 1}), ("captchaai", {"errors": [refusal]})):
+    for vendor, fault in (
+        ("2captcha", {"server_error": 1, "operations": ["create"]}),
+        ("captchaai", {"errors": [refusal]}),
+    ):
         await asyncio.to_thread(
             post_json, f"{stack.simulator_url}/control/behaviour", {"vendor": vendor, **fault}
         )
@@ -194,6 +222,8 @@ async def story(stack: Stack, folder: Path, proxy: str) -> dict[str, bytes]:
     assert len(found_rows) == len(values)
     assert len(stored) >= len(paths)
     assert dead
+    failed = await asyncio.to_thread(failures, stack)
+    assert all(failed.values()), failed
     told = await pages(stack) | await commands(folder, stack, dead, stored[0])
     return told | await asyncio.to_thread(rows, stack)
 
@@ -217,14 +247,15 @@ def judge(
             for record in read
         },
     }
+    names = {
+        f"{record.topic} {record.partition} {record.offset} names": page_names(record) for record in read
+    }
     assert traces.raw
     assert {"stats", "solves", "dead-letter", "pages"} <= whole
     less = {place: secret for place, secret in needles.items() if place != "query"}
-    named = {f"{prefix}{topic} " for topic in _NAME_THE_URL}
-    out = {
-        where: found(less if any(where.startswith(each) for each in named) else needles, text)
-        for where, text in everything.items()
-    }
+    assert any(PLANTED["query"].encode() in text for text in names.values())
+    out = {where: found(needles, text) for where, text in everything.items()}
+    out |= {where: found(less, text) for where, text in names.items()}
     assert {where: secrets for where, secrets in out.items() if secrets} == {}
 
 

@@ -210,6 +210,21 @@ def test_a_dead_letter_speaks_to_tools_that_know_springs_headers() -> None:
     assert headers["kafka_dlt-exception-message"] == b"robots.txt says no"
 
 
+def test_no_header_of_a_dead_letter_holds_the_querys_values() -> None:
+    """A token in a URL is in the value alone, where a replay needs it (O7)."""
+    dead = Dead(
+        reason=Reason.ROBOTS,
+        error_class=ErrorClass.REFUSED,
+        message="no",
+        final_url="https://a.example/x?token=s3cret&page=s3cret",
+    )
+    letter = dead_letter(JOB, dead, service="fetcher", group="g", now_ms=NOW)
+    headers = dict(letter.headers)
+    told = decoder(DeadMeta).decode(headers[HEADER_DEAD]).final_url
+    assert told == "https://a.example/x?token=[removed]&page=[removed]"
+    assert not [name for name, value in headers.items() if b"s3cret" in value]
+
+
 def test_a_dead_letter_names_the_service_and_the_group_as_the_broker_knows_it() -> None:
     """With the installation's prefix before the group, and the service's name without."""
     plan = msgspec.structs.replace(PLAN, prefix="blue-")

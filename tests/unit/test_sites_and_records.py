@@ -7,7 +7,7 @@ from tidegate import records
 from tidegate.captcha_records import request_id
 from tidegate.errors import RecordError
 from tidegate.outcome import Reason
-from tidegate.sites import partition_of, site_of, without_credentials
+from tidegate.sites import partition_of, site_of, without_credentials, without_values
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,23 @@ def test_partitions_agree_with_the_java_client(key: bytes) -> None:
 def test_credentials_never_leave_a_url() -> None:
     """User, password and fragment are cut (O7)."""
     assert without_credentials("https://u:p@h.example:8443/a?b=c#d") == "https://h.example:8443/a?b=c"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://h.example/a?token=t0ken&n=1", "https://h.example/a?token=[removed]&n=[removed]"),
+        ("https://u:p@h.example/a?t0ken#t0ken", "https://h.example/a?[removed]"),
+        ("https://h.example/a?x=t0ken=t0ken&&=t0ken", "https://h.example/a?x=[removed]&=[removed]"),
+        ("https://h.example/a?", "https://h.example/a"),
+        ("https://h.example/a", "https://h.example/a"),
+        ("https://[::1/?t=t0ken", ""),
+    ],
+)
+def test_a_url_is_told_without_the_values_of_its_query(url: str, told: str) -> None:
+    """Their names say enough; what is told once is told again as it is (O7)."""
+    assert without_values(url) == told
+    assert without_values(told).count("[removed]") == told.count("[removed]")
 
 
 def inbound(**changes: object) -> records.Inbound:

@@ -187,7 +187,7 @@ class DeadMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Header ``tidegate-dead``: why a job ended. The value is the job's original bytes.
 
     Where those did not fit, ``truncated_length`` and ``original_hash`` say what they were (C9).
-    ``final_url`` is without credentials.
+    ``final_url`` is without credentials and without the values of its query.
     """
 
     version: int = VERSION

@@ -18,6 +18,8 @@ _MAX_URL_CHARACTERS = 8192
 _NOT_IN_A_URL = re.compile(r"[\s\x00-\x1f]")
 # What most URLs look like: such a one need not be taken apart to know where its authority ends.
 _PLAIN = re.compile(r"(https?)://([a-z0-9.-]+(?::[0-9]+)?)(?:[/?#][!-~]*)?")
+# In the place of what is not told.
+REMOVED = "[removed]"
 _REMEMBERED = 8192  # sites that are met again and again: a look-up is cheaper than parsing or hashing
 
 
@@ -88,6 +90,20 @@ def without_credentials(url: str) -> str:
     """Return the URL without user, password and fragment: the form that may be stored (O7)."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+
+
+def without_values(url: str) -> str:
+    """Return the URL with the names of its query's parameters and none of their values: no token is left.
+
+    A parameter without a name is a value. What is no URL at all comes back empty.
+    """
+    try:
+        parts = urlsplit(without_credentials(url))
+    except ValueError:
+        return ""
+    pairs = (pair.partition("=") for pair in parts.query.split("&") if pair)
+    told = "&".join(f"{name}={REMOVED}" if equals else REMOVED for name, equals, _ in pairs)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, told, ""))
 
 
 @lru_cache(maxsize=_REMEMBERED)

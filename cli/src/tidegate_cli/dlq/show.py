@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from tidegate.sites import without_values
 
 from tidegate_cli.dlq.advice import advice_for
 from tidegate_cli.dlq.letters import Letter, ReasonCount
@@ -87,7 +88,7 @@ def show_one(row: Mapping[str, Any], console: Console) -> None:
     place = "{} partition {} offset {}"
     table.add_row("run, id", f"{_text(row['run'])}  {_text(row['id'])}")
     table.add_row("url", _text(row["url"]) or "none")
-    if row["final_url"] and row["final_url"] != row["url"]:
+    if row["final_url"] and row["final_url"] != without_values(row["url"]):
         table.add_row("after redirects", _text(row["final_url"]))
     table.add_row("reason", f"[bold]{_text(row['reason'])}[/] ({_text(row['error_class'])})")
     table.add_row("message", _text(row["message"]))

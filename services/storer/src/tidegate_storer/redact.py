@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from tidegate.sites import without_credentials
+from tidegate.sites import REMOVED, without_credentials
 
-REMOVED = "[removed]"
 MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 16
 
