@@ -1,27 +1,34 @@
 """The live page over HTTP: what is open, what asks for the token, and what a browser is told."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from support.monitor_states import busy, shown
 from tidegate.clock import SystemClock
+from tidegate.errors import ConfigurationError, RemoteError
 from tidegate.testing.manual_clock import ManualClock
+from tidegate_cli.commands._execute import Place
+from tidegate_cli.commands._top import top_main
 from tidegate_cli.stack.ports import HOST, PortPool
+from tidegate_cli.top.feed import Feed, follow_again, session
 from tidegate_monitor.alerts import Alert
 from tidegate_monitor.outlet import Webhook
+from tidegate_monitor.view import View
 from tidegate_monitor.web import Pages, page_server
 
 STATE = {"ready": True, "name": "<script>alert(1)</script>"}
 
 
 @asynccontextmanager
-async def served(token: str = "") -> AsyncIterator[str]:
+async def served(token: str = "", state: View = STATE) -> AsyncIterator[str]:
     """Serve a page and yield its address."""
     port = PortPool().take()
-    pages = Pages(lambda: STATE, token=token, host=HOST, clock=SystemClock())
+    pages = Pages(lambda: state, token=token, host=HOST, clock=SystemClock())
     async with page_server(pages, HOST, port):
         yield f"http://{HOST}:{port}"
 
@@ -97,6 +104,43 @@ async def test_in_a_container_names_are_looked_at_where_there_is_no_token(
         session.get(f"http://{HOST}:{port}/state", headers=headers) as answer,
     ):
         assert answer.status == status
+
+
+async def test_a_terminal_reads_it_as_a_browser_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once and as a stream, with the token; a wrong one, a wrong name and a wrong place are told apart."""
+    state = shown(busy)
+    async with served("secret", state) as url, session() as connections:
+        right, wrong = Feed(connections, f"{url}/", "secret"), Feed(connections, f"{url}/", "")
+        assert msgspec.json.decode(await right.once()) == state
+        async with aclosing(follow_again(right, SystemClock())) as said:
+            body = await anext(said)
+        assert isinstance(body, bytes)
+        assert msgspec.json.decode(body) == state
+        with pytest.raises(ConfigurationError, match="TOKEN_FILE"):
+            await wrong.once()
+        with pytest.raises(ConfigurationError, match="TOKEN_FILE"):
+            await anext(follow_again(wrong, SystemClock()))
+        with pytest.raises(RemoteError, match="status 404"):
+            await Feed(connections, f"{url}/elsewhere/", "secret").once()
+        monkeypatch.setenv("TIDEGATE_MONITOR__TOKEN", "secret")
+        show = partial(top_main, url=url, once=True, data=None, place=Place())
+        assert await show(as_json=False) == 0
+        assert "1 warning" in capsys.readouterr().out.splitlines()[0]
+        assert await show(as_json=True) == 0
+        assert msgspec.json.decode(capsys.readouterr().out) == state
+    with pytest.raises(RemoteError, match="No monitor answers"):
+        await show(as_json=False)
+
+
+async def test_a_terminal_is_told_why_a_name_is_refused() -> None:
+    """As a browser is, by the same status."""
+    async with served() as url, session() as connections:
+        feed = Feed(connections, f"{url}/", "")
+        feed._headers["Host"] = "evil.example"
+        with pytest.raises(RemoteError, match="TIDEGATE_MONITOR__HOSTS"):
+            await feed.once()
 
 
 class Hasty(ManualClock):

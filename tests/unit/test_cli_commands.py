@@ -20,7 +20,7 @@ from tidegate_cli.main import app
 from tidegate_cli.stack.processes import StackError
 from typer.testing import CliRunner
 
-_COMMANDS = ("demo", "crawl", "up", "submit", "status", "sql", "dlq", "topics", "migrate")
+_COMMANDS = ("demo", "crawl", "up", "submit", "status", "top", "sql", "dlq", "topics", "migrate")
 _PARTS = ("kafka", "clickhouse", "simulator")
 
 

@@ -61,19 +61,26 @@ def mark_latest(folder: Path) -> None:
         link.symlink_to(folder.name, target_is_directory=True)
 
 
+def latest() -> Path | None:
+    """Return the latest data folder below ``.tidegate``."""
+    folder = ROOT / _LATEST
+    if not folder.is_dir():
+        return None
+    return ROOT / folder.readlink() if folder.is_symlink() else folder
+
+
 def find(data: Path | None, environment: Mapping[str, str] | None = None) -> Installation:
     """Find the installation that a command is about. Raises ConfigurationError where there is none."""
     env = os.environ if environment is None else environment
     if data is None and any(name in env for name in (_BOOTSTRAP, _CLICKHOUSE)):
         return Installation(settings=load(Settings, env))
     if data is None:
-        data = ROOT / _LATEST
-        if not data.is_dir():
+        data = latest()
+        if data is None:
             raise ConfigurationError(
                 "There is no stack to ask: start one with `tidegate up` or `tidegate crawl`, name its folder "
                 "with --data, or set TIDEGATE_KAFKA__BOOTSTRAP and TIDEGATE_CLICKHOUSE__URL."
             )
-        data = ROOT / data.readlink() if data.is_symlink() else data
     elif not data.is_dir():
         raise ConfigurationError(f"The data folder {data} does not exist.")
     running = addresses(data)

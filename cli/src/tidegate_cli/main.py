@@ -22,6 +22,7 @@ from tidegate_cli.commands import (
     sql,
     status,
     submit,
+    top,
     topics,
     up,
 )
@@ -42,6 +43,7 @@ app.command("crawl", epilog=legend())(crawl.crawl)
 app.command("up")(up.up)
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("sql")(sql.sql)
 app.command("export")(export.export)
 app.command("job")(job.job)

@@ -1,0 +1,1 @@
+"""``tidegate top``: the live page in a terminal."""
