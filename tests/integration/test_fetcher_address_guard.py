@@ -204,7 +204,7 @@ async def test_no_redirect_leads_there(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_name_that_is_bound_anew_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Public at the first look-up, private at the next: the connect is judged, not the look-up."""
     async with site(redirect) as server, fetcher(allow_private=False) as service:
-        route = await service._client._connections.take(None)
+        route = await service._looker.client._connections.take(None)
         monkeypatch.setattr(route.session.connector, "_use_dns_cache", False)
         with net(server, monkeypatch) as faked:
             for number, address in enumerate((*V4, "::1", "fd00::1", "::ffff:10.0.0.1")):

@@ -175,4 +175,4 @@ async def test_few_socks_proxies_are_kept() -> None:
             proxy = f"socks5://ann:s3cret@127.0.0.{number + 1}:{port}"
             outcome = await run(service, job("http://pages.example/", proxy=proxy))
             assert not isinstance(outcome, Dead)
-        assert len(service._client._connections._socks) <= 2
+        assert len(service._looker.client._connections._socks) <= 2

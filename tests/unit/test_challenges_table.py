@@ -66,8 +66,7 @@ def test_each_cell_is_true(name: str) -> None:
     found = challenges(name)
     assert says_yes(detected) == bool(found)
     whole = [challenge for _, challenge in found if not lacking(challenge)]
-    # A picture in the page itself is all there is of one.
-    assert says_yes(complete) == bool(whole) or kind_of(name) is ChallengeKind.IMAGE
+    assert says_yes(complete) == bool(whole)
     sent = [
         requests.of_answer(
             UrlJob(url="https://shop.example/page?id=1"),

@@ -23,6 +23,7 @@ from tidegate_fetcher.handler import Fetcher
 from tidegate_fetcher.health_watch import HealthWatch
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
+from tidegate_fetcher.looking import Looker
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.policy import HostRules, Policy
 from tidegate_fetcher.policy_watch import PolicyWatch
@@ -154,7 +155,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             is_challenge=is_challenge,
         )
         yield Fetcher(
-            client=client(robots),
+            looker=Looker(client(robots), detector, policy, policies),
             standstill=standstill,
             proxies=proxies,
             limiter=limiter,
@@ -167,7 +168,6 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
                 partitions=context.partitions,
                 emit=context.emit,
             ),
-            detector=detector,
             challenges=Challenges(
                 policy,
                 max_solves=settings.max_solves_per_job,

@@ -122,6 +122,7 @@ class HttpClient:
         headers = CIMultiDict(request.headers)
         headers["Accept-Encoding"] = ACCEPT_ENCODING
         origin = canonical(url).origin()
+        most = min(self._max_body_bytes, request.most_bytes or self._max_body_bytes)
         for hop in range(self._max_redirects + 1):
             url = canonical(url)
             self._judge(url, hop)
@@ -136,7 +137,7 @@ class HttpClient:
                     sent.update(request.private)
                 if cookie is not None:
                     sent["Cookie"] = cookie
-            answer = await self._ask(route, method, url, sent, body)
+            answer = await self._ask(route, method, url, sent, body, most=most)
             jar = cookies.stored(jar, url, answer.headers.getall("Set-Cookie", []), now_ms)
             if answer.target is None:
                 return Response(
@@ -165,7 +166,7 @@ class HttpClient:
         )
 
     async def _ask(
-        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None, *, most: int
     ) -> "_Answer":
         """Send one request and read its answer, under a span that names the host and nothing of the path."""
         attributes: dict[str, AttributeValue] = {
@@ -175,12 +176,12 @@ class HttpClient:
             "url.scheme": url.scheme,
         }
         with child(method, attributes) as span:
-            answer = await self._exchange(route, method, url, headers, body)
+            answer = await self._exchange(route, method, url, headers, body, most=most)
             answered(span, answer.status)
         return answer
 
     async def _exchange(
-        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+        self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None, *, most: int
     ) -> "_Answer":
         """Send one request and read its answer. Foreign errors end here."""
         started = self._clock.monotonic()
@@ -189,7 +190,7 @@ class HttpClient:
                 target = _target(url, answer)
                 decoded_body, wire_bytes = b"", 0
                 if target is None:
-                    decoded_body, wire_bytes = await self._read(answer, method, url)
+                    decoded_body, wire_bytes = await self._read(answer, method, url, most)
                 else:
                     await _drain(answer)
                 return _Answer(
@@ -217,9 +218,8 @@ class HttpClient:
         if refusal is not None:
             raise RefusedError(refusal.reason, where + refusal.message, url=url)
 
-    async def _read(self, answer: Answer, method: str, url: URL) -> tuple[bytes, int]:
-        """Return the decoded body and its size on the wire."""
-        most = self._max_body_bytes
+    async def _read(self, answer: Answer, method: str, url: URL, most: int) -> tuple[bytes, int]:
+        """Return the decoded body and its size on the wire, either at most ``most`` bytes."""
         length = answer.content_length
         if method == "HEAD" or answer.status in (204, 304):
             return b"", 0

@@ -19,7 +19,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     ``private`` are headers that only the first URL's origin may see (Authorization and the like).
     ``proxy`` is a URL that may hold a password: never printed; ``proxy_id`` is its name, if it is listed.
-    ``robots``: the site's robots.txt is heeded, where its policy says so.
+    ``robots``: the site's robots.txt is heeded, where its policy says so. ``most_bytes`` bounds the body
+    further than all bodies are.
     """
 
     url: URL
@@ -31,6 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     proxy: str | None = None
     proxy_id: str | None = None
     robots: bool = False
+    most_bytes: int | None = None
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,6 @@ from yarl import URL
 
 from tidegate_fetcher import (
     classify,
-    cookies,
     fetch_lines,
     requests,
     routing,
@@ -31,13 +30,13 @@ from tidegate_fetcher import (
     ways,
 )
 from tidegate_fetcher.challenges import Challenges, same
-from tidegate_fetcher.client import HttpClient
-from tidegate_fetcher.detection import Block, Detector
+from tidegate_fetcher.detection import Block
 from tidegate_fetcher.events import UnknownFieldIgnored
 from tidegate_fetcher.exchange import ExchangeError, NetworkFailedError, Request, Response
 from tidegate_fetcher.hosts import host_with_port
 from tidegate_fetcher.identities import Identities
 from tidegate_fetcher.limiter import SiteLimiter
+from tidegate_fetcher.looking import Looker
 from tidegate_fetcher.pages import PageWriter
 from tidegate_fetcher.proxies import Proxies
 from tidegate_fetcher.run_watch import RunWatch
@@ -64,14 +63,13 @@ class Fetcher:
     def __init__(
         self,
         *,
-        client: HttpClient,
+        looker: Looker,
         standstill: Standstill,
         proxies: Proxies,
         limiter: SiteLimiter,
         slots: SlotMemory,
         identities: Identities,
         sessions: SessionMemory,
-        detector: Detector,
         challenges: Challenges,
         writer: PageWriter,
         walls: Walls,
@@ -84,14 +82,13 @@ class Fetcher:
         submit_margin_s: float,
         emit: Emit,
     ) -> None:
-        self._client = client
+        self._looker = looker
         self._standstill = standstill
         self._proxies = proxies
         self._limiter = limiter
         self._slots = slots
         self._identities = identities
         self._sessions = sessions
-        self._detector = detector
         self._challenges = challenges
         self._writer = writer
         self.valve = walls
@@ -194,7 +191,7 @@ class Fetcher:
             try:
                 user_agent = self._policies.of(state.site).user_agent
                 request = ways.through(requests.of_job(task.job, task.url, user_agent, visit), way)
-                response = await self._ask(request)
+                response = await self._looker.ask(request)
             except ExchangeError as error:
                 if isinstance(error, NetworkFailedError) and self._standstill.is_to_blame(begun):
                     outcome: Outcome = classify.stood_still(state)
@@ -248,7 +245,7 @@ class Fetcher:
     async def _hand_in(
         self, work: Work[Task], task: ResumeTask, submit: Request, user_agent: str
     ) -> tuple[Outcome, Response]:
-        response = await self._ask(submit)
+        response = await self._looker.ask(submit)
         refused = self._refused_token(work, task, submit, response)
         if refused is not None:
             return refused, response
@@ -291,7 +288,7 @@ class Fetcher:
         """
         request = requests.resumed(task.job, task.url, user_agent, answer.jar)
         request = msgspec.structs.replace(request, proxy=submit.proxy, proxy_id=submit.proxy_id)
-        response = await self._ask(request)
+        response = await self._looker.ask(request)
         challenge = response.found
         if not isinstance(challenge, Challenge) or not same(challenge, task.solution.request.challenge):
             return self._judged(work, request, response), response
@@ -368,19 +365,6 @@ class Fetcher:
         self.valve.sent(Topic.CAPTCHA_REQUESTS)
         self._identities.buys(who.id, state, challenge, now_ms)
         return met
-
-    async def _ask(self, request: Request) -> Response:
-        """Return the answer with what was found to stand in the page's place."""
-        response = await self._client.send(request)
-        found = self._detector.find(
-            response.body,
-            status=response.status,
-            headers=response.headers,
-            url=response.url,
-            cookies=cookies.by_name(response.jar),
-            image=self._policies.image_at(response.url),
-        )
-        return msgspec.structs.replace(response, found=found)
 
     @staticmethod
     def _solve_failed(work: Work[Task], job: UrlJob, message: str, response: Response | None = None) -> Retry:
