@@ -11,8 +11,8 @@ from tidegate.outcome import Dead, Defer, ErrorClass, Reason, Retry
 class Server:
     """A site with a robots.txt, and what it was asked for."""
 
-    def __init__(self, text: str = "", status: int = 200) -> None:
-        self.text, self.status = text, status
+    def __init__(self, text: str = "", status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.text, self.status, self.headers = text, status, headers
         self.asked: list[str] = []
         self.at_once = self.most_at_once = 0
 
@@ -24,7 +24,7 @@ class Server:
         await asyncio.sleep(0.02)  # noqa: TID251 -- so that requests meet
         self.at_once -= 1
         if request.path == "/robots.txt":
-            return web.Response(text=self.text, status=self.status)
+            return web.Response(text=self.text, status=self.status, headers=self.headers)
         if request.path == "/to":
             return web.Response(status=302, headers={"Location": request.query["u"]})
         return web.Response(text="page")
@@ -55,15 +55,34 @@ async def test_a_redirect_is_judged_too() -> None:
 
 
 async def test_a_site_without_rules_is_open_and_one_that_fails_is_not() -> None:
-    """404 is none; 503 is not known: the job is tried again, and is not dead."""
+    """404 is none; 503 and 429 are not known: the job is tried again after a while, and is not dead."""
     async with site(Server(status=404).answer) as base, fetcher(robots="obey") as service:
         assert page_of(await run(service, job(f"{base}/x"))).body == b"page"
-    server = Server(status=503)
+    for status, error_class in ((503, ErrorClass.SERVER_ERROR), (429, ErrorClass.RATE_LIMITED)):
+        server = Server(status=status)
+        async with (
+            site(server.answer) as base,
+            fetcher(robots="obey", site_slowdown=False) as service,
+        ):
+            for _ in range(3):
+                outcome = await run(service, job(f"{base}/x"))
+                assert isinstance(outcome, Retry)
+                assert (outcome.error_class, outcome.last_status) == (error_class, status)
+                assert outcome.after_s is not None
+                assert 20 < outcome.after_s <= 30
+        assert server.asked == ["/robots.txt"]
+
+
+async def test_a_site_that_asks_for_patience_at_its_robots_txt_is_held() -> None:
+    """Its Retry-After is for all of its jobs, as if a page had been answered so."""
+    server = Server(status=429, headers={"Retry-After": "60"})
     async with site(server.answer) as base, fetcher(robots="obey") as service:
-        for _ in range(3):
-            outcome = await run(service, job(f"{base}/x"))
-            assert isinstance(outcome, Retry)
-            assert (outcome.error_class, outcome.last_status) == (ErrorClass.NETWORK, 503)
+        first = await run(service, job(f"{base}/1"))
+        second = await run(service, job(f"{base}/2"))
+    assert isinstance(first, Retry)
+    assert first.error_class is ErrorClass.RATE_LIMITED
+    assert isinstance(second, Defer)
+    assert second.delay_s > 50
     assert server.asked == ["/robots.txt"]
 
 

@@ -8,8 +8,15 @@ import pytest
 from multidict import CIMultiDict
 from tidegate.outcome import Reason
 from tidegate.testing.manual_clock import ManualClock
-from tidegate_fetcher.exchange import NetworkFailedError, RefusedError, Request, Response
+from tidegate_fetcher.exchange import (
+    NetworkFailedError,
+    RefusedError,
+    Request,
+    Response,
+    RulesUnknownError,
+)
 from tidegate_fetcher.robots import Robots
+from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_policies import SitePolicies, SitePolicy
 from tidegate_fetcher.site_slots import SiteRule
 from yarl import URL
@@ -27,6 +34,9 @@ class Rig:
         self.answers: dict[str, bytes] = {}
         self.asked: list[Request] = []
         self.delays: dict[str, float] = {}
+        self.headers = CIMultiDict[str]()
+        self.told: list[tuple[str, Answered]] = []
+        self.clock = ManualClock()
         base = SitePolicy(rule=SiteRule(concurrency=1, per_second=None), robots=True, user_agent="Tidegate/1")
 
         def spawn(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -37,9 +47,10 @@ class Rig:
             SitePolicies(base),
             self.delays,
             spawn=spawn,
-            clock=ManualClock(),
+            clock=self.clock,
             ttl_s=86_400.0,
             is_challenge=lambda response: challenge in response.body,
+            answered=lambda site, answer: self.told.append((site, answer)),
         )
 
     async def _send(self, request: Request) -> Response:
@@ -51,7 +62,7 @@ class Rig:
         return Response(
             url=request.url,
             status=self.status,
-            headers=CIMultiDict[str](),
+            headers=self.headers,
             body=body,
             jar=(),
             redirects=0,
@@ -74,6 +85,8 @@ class Rig:
             return "no" if error.reason is Reason.ROBOTS else error.reason
         except NetworkFailedError as error:
             return "proxy" if error.of_proxy else "site"
+        except RulesUnknownError as error:
+            return f"closed for {error.after_s:g} s"
         return "yes"
 
 
@@ -126,7 +139,40 @@ async def test_what_a_jobs_own_proxy_says_holds_for_it_alone() -> None:
 async def test_a_challenge_in_the_place_of_rules_is_none(status: int) -> None:
     """As 403 is: else no job of a walled site would ever meet the challenge that can be solved."""
     assert await Rig(b"prove it", status, challenge=b"prove it").judged() == "yes"
-    assert await Rig(b"too busy", status, challenge=b"prove it").judged() == "site"
+    assert await Rig(b"too busy", status, challenge=b"prove it").judged() == "closed for 30 s"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(("asked_for", "closed"), [(None, 30), ("90", 90), ("0", 30), ("86400", 600)])
+async def test_a_site_that_cannot_tell_its_rules_is_closed_for_a_while(
+    status: int, asked_for: str | None, closed: float
+) -> None:
+    """For its Retry-After, in bounds; one of all who wait tells the site's pace of it."""
+    rig = Rig(b"too busy", status)
+    if asked_for is not None:
+        rig.headers["Retry-After"] = asked_for
+    assert set(await asyncio.gather(rig.judged(), rig.judged())) == {f"closed for {closed:g} s"}
+    rig.clock.advance(closed - 10)
+    assert await rig.judged() == "closed for 10 s"
+    after_s = None if asked_for is None else float(asked_for)
+    assert rig.told == [("a.example", Answered(status, 0.001, after_s))]
+    rig.clock.advance(10)
+    rig.status, rig.text = 200, CLOSED
+    assert await rig.judged() == "no"
+    assert len(rig.asked) == 2
+
+
+async def test_rules_that_were_known_hold_while_the_site_cannot_tell_better() -> None:
+    """They are asked for again when it said; a job's own proxy tells nothing of the site's pace."""
+    rig = Rig(CLOSED)
+    assert await rig.judged() == "no"
+    rig.status = 503
+    rig.clock.advance(86_400.0)
+    assert [await rig.judged(), await rig.judged()] == ["no", "no"]
+    assert len(rig.asked) == 2
+    rig.told.clear()
+    assert await rig.judged(proxy="theirs") == "closed for 30 s"
+    assert rig.told == []
 
 
 async def test_the_longer_delay_of_both_schemes_is_kept() -> None:

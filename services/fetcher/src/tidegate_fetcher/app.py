@@ -153,6 +153,7 @@ async def build(context: Context[Settings]) -> AsyncIterator[Service[Task]]:
             clock=context.clock,
             ttl_s=settings.robots_ttl_s,
             is_challenge=is_challenge,
+            answered=limiter.answered,
         )
         yield Fetcher(
             looker=Looker(client(robots), detector, policy, policies),

@@ -11,7 +11,7 @@ from tidegate.records import JobState
 from tidegate.sites import without_credentials
 
 from tidegate_fetcher.detection import Block
-from tidegate_fetcher.exchange import ExchangeError, Headers, RefusedError, Response
+from tidegate_fetcher.exchange import ExchangeError, Headers, RefusedError, Response, RulesUnknownError
 
 _MAX_DIGITS = 12
 # Sooner than that no delay topic brings a job back.
@@ -74,9 +74,14 @@ def of_error(error: ExchangeError, max_retries: int | None, state: JobState) -> 
             final_url=final_url,
             state=state,
         )
+    error_class, after_s = ErrorClass.NETWORK, None
+    if isinstance(error, RulesUnknownError):
+        error_class = ErrorClass.RATE_LIMITED if error.status == 429 else ErrorClass.SERVER_ERROR
+        after_s = error.after_s
     return Retry(
-        error_class=ErrorClass.NETWORK,
+        error_class=error_class,
         message=error.message,
+        after_s=after_s,
         max_retries=max_retries,
         last_status=error.status,
         final_url=final_url,

@@ -103,6 +103,14 @@ class NetworkFailedError(ExchangeError):
         self.of_proxy = of_proxy
 
 
+class RulesUnknownError(ExchangeError):
+    """robots.txt was answered with 5xx or 429: nothing of its site may be fetched for ``after_s`` seconds."""
+
+    def __init__(self, message: str, *, status: int, after_s: float, url: URL | None = None) -> None:
+        super().__init__(message, status=status, url=url)
+        self.after_s = after_s
+
+
 class RefusedError(ExchangeError):
     """What no further try helps: a refused address or target, a body too large, too many redirects."""
 

@@ -2,8 +2,9 @@
 
 It goes through the same client and the same proxy as the page it is for; what comes through a job's own proxy
 holds for jobs with that proxy only, and the failure of a proxy for nobody but who asked through it. A site
-whose rules cannot be had is asked for nothing (RFC 9309): the job is tried again as after any network
-failure, and the rules that were known before hold as long as nobody can tell better.
+whose rules cannot be had is asked for nothing (RFC 9309), and the rules that were known before hold as long
+as nobody can tell better. After a network failure the job is tried again as after any other. A 5xx or a 429
+closes the site until it is asked for its rules again: after its Retry-After, or half a minute.
 """
 
 import asyncio
@@ -16,15 +17,25 @@ from tidegate.clock import Clock
 from tidegate.outcome import Reason
 from yarl import URL
 
-from tidegate_fetcher.exchange import NetworkFailedError, RefusedError, Request, Response
+from tidegate_fetcher.classify import retry_after_s
+from tidegate_fetcher.exchange import (
+    NetworkFailedError,
+    RefusedError,
+    Request,
+    Response,
+    RulesUnknownError,
+)
 from tidegate_fetcher.hosts import host_with_port
 from tidegate_fetcher.robots_rules import Answer, RobotsRules, judged, product_of, read
+from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_policies import SitePolicies
 
 _SITES = 10_000
 _KEPT_BYTES = 64 << 20
 # Not a request for every job of a site that is down.
 _ASK_AGAIN_S = 2.0
+# Of a site that answered, and not with rules: what it says itself, within bounds.
+_CLOSED_S, _LONGEST_CLOSED_S = 30.0, 600.0
 _LARGE = 16 << 10
 # How long a site that answers with a challenge has no rules: that may pass sooner than rules change.
 _WALLED_S = 3600.0
@@ -40,7 +51,7 @@ class _Known(msgspec.Struct):
 
     rules: RobotsRules
     until: float
-    trouble: NetworkFailedError | None = None
+    trouble: NetworkFailedError | RulesUnknownError | None = None
     proxy: str | None = None
 
     def is_of_other(self, proxy: str | None) -> bool:
@@ -52,7 +63,7 @@ class Robots:
     """Judges URLs. ``spawn`` starts a task that somebody owns; ``ttl_s`` is how long rules hold, in seconds.
 
     It writes to ``delays`` the seconds between two requests that sites ask for. ``is_challenge`` says whether
-    an answer is one.
+    an answer is one; ``answered`` is told of what says something of the site's pace.
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class Robots:
         clock: Clock,
         ttl_s: float,
         is_challenge: Callable[[Response], bool],
+        answered: Callable[[str, Answered], None],
     ) -> None:
         self._send = send
         self._policies = policies
@@ -72,6 +84,7 @@ class Robots:
         self._clock = clock
         self._ttl_s = ttl_s
         self._is_challenge = is_challenge
+        self._answered = answered
         self._known: OrderedDict[_Origin, _Known] = OrderedDict()
         self._kept_bytes = 0
         self._asking: dict[_Origin, asyncio.Task[_Known]] = {}
@@ -80,7 +93,8 @@ class Robots:
     async def judge(self, url: URL, request: Request) -> None:
         """Return where the URL may be fetched.
 
-        Raises RefusedError where robots.txt forbids it, NetworkFailedError where nobody knows.
+        Raises RefusedError where robots.txt forbids it, NetworkFailedError and RulesUnknownError where nobody
+        knows.
         """
         site = host_with_port(url)
         if not self._policies.of(site).robots:
@@ -91,6 +105,9 @@ class Robots:
             known = await self._learnt(origin, url, request)
         if known.trouble is not None:
             told = known.trouble
+            if isinstance(told, RulesUnknownError):
+                after_s = max(0.0, known.until - self._clock.monotonic())
+                raise RulesUnknownError(told.message, status=told.status or 0, after_s=after_s, url=url)
             of_proxy = told.of_proxy and not known.is_of_other(request.proxy)
             raise NetworkFailedError(told.message, status=told.status, url=url, of_proxy=of_proxy)
         user_agent = request.headers["User-Agent"]
@@ -122,7 +139,7 @@ class Robots:
         )
         try:
             known = await self._answer(origin, asked)
-        except NetworkFailedError as error:
+        except (NetworkFailedError, RulesUnknownError) as error:
             known = self._without(origin, error)
         except RefusedError:  # too many redirects, too large, refused: as if there were none
             known = _Known(RobotsRules(), self._clock.monotonic() + self._ttl_s)
@@ -145,9 +162,13 @@ class Robots:
             walled_until = self._clock.monotonic() + min(self._ttl_s, _WALLED_S)
             return _Known(self._before(origin) or RobotsRules(), walled_until)
         if what is Answer.UNREACHABLE:
-            raise NetworkFailedError(
+            after_s = retry_after_s(response.headers)
+            if origin[2] is None:  # what came through a job's own proxy holds for that job
+                self._answered(origin[1], Answered(response.status, response.elapsed_ms / 1000, after_s))
+            raise RulesUnknownError(
                 f"robots.txt answered {response.status}: until it can be had nothing may be fetched.",
                 status=response.status,
+                after_s=min(max(_ASK_AGAIN_S, after_s or _CLOSED_S), _LONGEST_CLOSED_S),
             )
         if what is Answer.NONE:
             return _Known(RobotsRules(), until)
@@ -159,9 +180,10 @@ class Robots:
         before = self._known.get(origin)
         return None if before is None or before.trouble is not None else before.rules
 
-    def _without(self, origin: _Origin, error: NetworkFailedError) -> _Known:
+    def _without(self, origin: _Origin, error: NetworkFailedError | RulesUnknownError) -> _Known:
         """Return the rules known before, or the trouble."""
-        until = self._clock.monotonic() + _ASK_AGAIN_S
+        again_s = error.after_s if isinstance(error, RulesUnknownError) else _ASK_AGAIN_S
+        until = self._clock.monotonic() + again_s
         before = self._before(origin)
         if before is not None:
             return _Known(before, until)
