@@ -1,23 +1,34 @@
 """The embedded stack as a whole: real services, real engine, real broker protocol."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from support.campaign import get_json, settled, submit, views
 from support.kafka import ignore
 from support.stack import alive, until_gone
 from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
 from tidegate.kafka_admin import site_partitions
 from tidegate_cli.stack.folder import addresses
-from tidegate_cli.stack.options import StackOptions
+from tidegate_cli.stack.options import DEFAULT_SERVICES, StackOptions
 from tidegate_cli.stack.processes import StackError
 from tidegate_cli.stack.stack import Stack, running_stack
 
 CLOCK = SystemClock()
+SERVICES = tuple(name for name, _ in DEFAULT_SERVICES)
+RUN = "whole"
+PAGES = 120
+SETTINGS = {
+    "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+    "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",
+    "TIDEGATE_STORER__BATCH_AGE_S": "1",
+}
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
 
 
@@ -27,13 +38,81 @@ async def status(url: str) -> int:
         return response.status
 
 
+def stored(stack: Stack) -> tuple[int, int, float]:
+    """Return the run's pages, its solves and what they cost, as ClickHouse has them."""
+    client, of = views(stack), {"run": RUN}
+    ((pages,),) = client.query("SELECT count() FROM pages WHERE run = {run:String}", of).result_rows
+    query = "SELECT count(), sum(cost) FROM solves WHERE run = {run:String} AND status = 'solved'"
+    ((solves, cost),) = client.query(query, of).result_rows
+    return int(pages), int(solves), round(float(cost), 6)
+
+
+def shown(stack: Stack) -> tuple[int, int, float]:
+    """Return the same as the live page shows it, by site and by provider, of the last five minutes."""
+    state = get_json(f"{stack.monitor_url}state")
+    pages = sum(each["fetches"] - round((each["captcha"] or 0) * each["fetches"]) for each in state["sites"])
+    solves = sum(round((each["solved"] or 0) * each["solves"]) for each in state["providers"])
+    return pages, solves, round(sum(each["spent"] for each in state["providers"]), 6)
+
+
+def complaints(stack: Stack) -> list[dict[str, Any]]:
+    """Return what the services logged as an error."""
+    lines = [line for name in SERVICES for line in stack.process(name).log_path.read_text().splitlines()]
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    return [each for each in said if each.get("level") == "error"]
+
+
+async def lose_the_monitor(stack: Stack) -> None:
+    """Kill it in the middle of a run, start it again, and compare what it shows with what is stored."""
+
+    async def pages() -> int:
+        return (await asyncio.to_thread(stored, stack))[0]
+
+    listed = get_json(f"{stack.demo_url}/manifest.json")["pages"]
+    urls = [f"{stack.demo_url}{page['path']}" for page in listed if page["path"].startswith("/doc/")][:PAGES]
+    pids = [stack.process(name).pid for name in SERVICES]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(submit(stack, RUN, urls, per_second=25))
+        while (before := await pages()) < PAGES // 4:
+            await CLOCK.sleep(0.2)
+        stack.kill("monitor", signal.SIGKILL)
+        await stack.restart("monitor")
+        meanwhile = await pages() - before
+    await settled(views(stack), RUN, PAGES, within_s=120)
+    # Nobody noticed: pages came, no process is another one, and nothing was an error.
+    assert meanwhile > 0
+    assert [stack.process(name).pid for name in SERVICES] == pids
+    assert complaints(stack) == []
+    said, known = (0, 0, 0.0), await asyncio.to_thread(stored, stack)
+    assert known[0] == PAGES
+    assert known[1] > 0
+    # What the services told last is on its way for a second.
+    for _ in range(60):
+        said = await asyncio.to_thread(shown, stack)
+        if said == known:
+            break
+        await CLOCK.sleep(0.5)
+    assert said == known
+
+
 async def test_the_stack_starts_whole_survives_kills_and_leaves_nothing(tmp_path: Path) -> None:
-    """Every part answers, a killed service comes back, and the end leaves no process and no address."""
+    """Every part answers, a killed service comes back, and the end leaves no process and no address.
+
+    A monitor that is killed in mid-run is missed by nobody, and comes to ClickHouse's numbers again.
+    """
     data = tmp_path / "data"
-    options = StackOptions(data_dir=data, simulator=True, demo_site=True, partitions=3, prefix="whole-")
+    options = StackOptions(
+        data_dir=data,
+        services=(*DEFAULT_SERVICES, ("monitor", 1)),
+        simulator=True,
+        demo_site=True,
+        partitions=3,
+        prefix="whole-",
+        env=SETTINGS,
+    )
     async with running_stack(options, ignore) as stack:
         names = {each.name for each in stack.processes}
-        assert names == {"broker", "clickhouse", "simulator", "demo-site", "fetcher", "solver", "storer"}
+        assert names == {"broker", "clickhouse", "simulator", "demo-site", "monitor", *SERVICES}
         assert stack.settings.kafka.prefix == "whole-"
         assert not stack.settings.kafka.idempotent
         assert await site_partitions(stack.settings) == 3
@@ -46,6 +125,7 @@ async def test_the_stack_starts_whole_survives_kills_and_leaves_nothing(tmp_path
         with pytest.raises(ConfigurationError, match="in use by another stack"):
             async with running_stack(options, ignore):
                 pytest.fail("two stacks on one folder")
+        await lose_the_monitor(stack)
         before = stack.process("fetcher").pid
         stack.kill("fetcher", signal.SIGKILL)
         await stack.restart("fetcher")
