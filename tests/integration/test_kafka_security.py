@@ -16,6 +16,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from support.cli import run
 from support.demo_processes import process
+from support.kafka import ignore
 from support.kafka_roles import as_role, make_roles, services
 from support.kafka_secured import PASSWORD, SESSION_MS, Certificates, SecuredKafka, environment, secured_kafka
 from tidegate.clock import BrokerClock, SystemClock
@@ -29,9 +30,13 @@ from tidegate.kafka_security import connection_options
 from tidegate.outcome import Outgoing
 from tidegate.settings import ClickHouseSettings, KafkaSettings, Settings
 from tidegate.sites import site_of
+from tidegate.stats import decode as decode_stats
+from tidegate.telemetry.stats_sink import StatsSink
+from tidegate.telemetry.tally import Tallies
 from tidegate.topics import Topic
 from tidegate_cli.lag import read_lag
 from tidegate_cli.stack.parts import simulator_settings
+from tidegate_monitor.stream import read_stats
 from tidegate_storer.migrate import migrate
 from tidegate_storer.settings import StorerSettings
 
@@ -87,6 +92,38 @@ async def test_scram_over_tls_carries_records(secured: SecuredKafka) -> None:
 async def test_mutual_tls_carries_records(secured: SecuredKafka) -> None:
     """A certificate in the place of a password."""
     assert await round_trip(secured.mutual_tls("mutual-", partitions=1)) == [b"https://a.example/"]
+
+
+@pytest.mark.parametrize("listener", ["scram", "mutual", "roles"])
+async def test_the_monitor_reads_over_tls(secured: SecuredKafka, tmp_path: Path, listener: str) -> None:
+    """Faust takes the settings of all others: SCRAM or a certificate, and no more rights than are printed.
+
+    Of the SCRAM listener it outlives a session: the broker closes it, and the password is proved anew.
+    """
+    prefix, records = f"monitor-{listener}-", 3 if listener != "scram" else 3 + SESSION_MS // 1000
+    if listener == "roles":
+        await asyncio.to_thread(make_roles, secured, prefix)
+        settings = as_role(secured, "monitor", tmp_path, prefix)
+    else:
+        settings = secured.scram(prefix) if listener == "scram" else secured.mutual_tls(prefix)
+    owner = secured.scram(prefix, partitions=settings.partitions)
+    clock, seen, enough = SystemClock(), list[int](), asyncio.Event()
+    await apply_topics(Settings(kafka=owner), clock=clock)
+
+    def take(value: bytes, offset: int, _at_ms: int) -> None:
+        assert decode_stats(value) is not None
+        seen.append(offset)
+        if len(seen) == records:
+            enough.set()
+
+    async with asyncio.TaskGroup() as group:
+        # With its own rights it tells, too: it is known by that among others.
+        telling = group.create_task(StatsSink(settings, Tallies("monitor", "m", ()), clock, ignore).run())
+        with pytest.raises(BrokerError):
+            async with asyncio.timeout(90):
+                await read_stats(settings, take, clock, enough.is_set)
+        telling.cancel()
+    assert seen[:records] == list(range(records))
 
 
 async def test_a_journal_is_restored_in_seconds_over_tls(
