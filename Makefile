@@ -95,6 +95,10 @@ $(VENV)/.chart: requirements/chart.txt $(STAMP)
 chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formulas
 	$(BIN)/pytest -m chart tests/chart
 
+.PHONY: goldens
+goldens: $(VENV)/.chart ## Write the chart's golden renders anew, after looking at what changes
+	PYTHONPATH=tests $(BIN)/python -m support.goldens
+
 .PHONY: docs
 docs: $(STAMP) ## Write the generated pages anew: JSON Schemas, configuration, telemetry, providers, scaling, sizing
 	$(BIN)/python -m tidegate.schemas docs/schemas

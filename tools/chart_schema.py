@@ -69,6 +69,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "services.*.extraVolumes": _OBJECTS,
     "services.*.extraVolumeMounts": _OBJECTS,
     "services.*.extraContainers": _OBJECTS,
+    "autoscaling.by": {"enum": ["keda", "hpa"]},
     "autoscaling.captchaRateMark": {"type": "number", "minimum": 0, "maximum": 1},
     "autoscaling.pollingSeconds": {"type": "integer", "minimum": 1},
     "autoscaling.cooldownSeconds": {"type": "integer", "minimum": 0},

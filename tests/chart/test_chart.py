@@ -18,7 +18,7 @@ SERVICES = ("fetcher", "solver", "storer", "monitor")
 EVERYTHING = CHART / "ci/everything-values.yaml"
 PLAIN = CHART / "ci/plain-values.yaml"
 STRIMZI = CHART / "examples/strimzi.yaml"
-# Kinds of custom resources: their schemas are not Kubernetes' own.
+# Kinds of custom resources: their schemas are not Kubernetes' own (test_chart_resources.py).
 _CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
 # Of secrets that are more than a word, by the file's name.
 _CONTENTS = {"webhook": "https://hooks.example.com/x", "proxies": "http://proxy.example.com:3128"}
@@ -343,6 +343,20 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
         ({"telemetry__serviceMonitor": {"enabled": True}}, "would be scraped twice"),
         ({"telemetry__metrics": "off"}, "only with telemetry.metrics prometheus"),
         ({"checkCapabilities": True}, "needs KEDA"),
+        ({"checkCapabilities": True, "autoscaling__by": "hpa"}, "needs the Prometheus operator"),
+        ({"autoscaling__by": "cron"}, "autoscaling/by"),
+        (
+            {"autoscaling__by": "hpa", "services__fetcher__autoscaling__minReplicas": 0},
+            "which a plain HPA cannot reach",
+        ),
+        ({"autoscaling__by": "hpa", "services__monitor__enabled": False}, "knows the lag from the monitor"),
+        (
+            {
+                "autoscaling__by": "hpa",
+                "telemetry": {"metrics": "off"},
+            },
+            "scales by what Prometheus scrapes",
+        ),
         ({"kafka__bootstrp": "x"}, "bootstrp"),
         ({"services__fetcher__settings__SOLVE_HOST": "x"}, "SOLVE_HOST"),
         ({"services__fetchr": {}}, "fetchr"),

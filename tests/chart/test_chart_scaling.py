@@ -7,10 +7,9 @@ import re
 import pytest
 from support.chart import CHART, Manifest, of_kind, render, values_of
 from support.scaling_policy import compiled, policies
+from support.scaling_rows import LEAST, MOST, ROWS, THRESHOLD, Row
 
 pytestmark = pytest.mark.chart
-
-THRESHOLD, LEAST, MOST = 500, 0, 21
 
 
 def scaled_objects() -> dict[str, Manifest]:
@@ -25,36 +24,16 @@ def replicas(metric: float, now: int) -> int:
     return max(LEAST, min(MOST, math.ceil(metric / THRESHOLD)))
 
 
-@pytest.mark.parametrize(
-    ("lag", "work", "captcha", "held", "wanted", "expected"),
-    [
-        (0, 0, 0.0, 0, 2, 0),
-        (499, 0, 0.0, 0, 1, 1),
-        (1500, 0, 0.1, 0, 1, 3),
-        (1500, 0, 0.3, 0, 1, 3),  # at the mark is not above it
-        (1500, 0, 0.31, 0, 1, 1),  # the brake holds what is wanted
-        (1500, 0, 0.31, 0, 2, 2),
-        (400, 0, 0.5, 0, 3, 1),  # it never keeps more than the lag asks for
-        (1500, 0, 0.0, 1, 2, 2),  # another wall holds the intake: more fetchers would not help
-        (1500, 0, 0.9, 1, 0, 3),  # nobody says what is wanted: the brake is off, not the service
-        (1_000_000, 0, 0.0, 0, 5, MOST),
-        (1_000_000, 0, 0.9, 0, 5, 5),
-        (0, 250, 0.0, 0, 5, 3),  # what is at hand keeps as many as it fills
-        (1500, 120, 0.0, 0, 1, 3),  # the larger one counts
-        (0, 900, 0.5, 0, 4, 4),  # the brake holds work, too
-    ],
-)
-def test_the_brake_holds_and_never_ratchets(  # noqa: PLR0917 -- a table
-    lag: int, work: int, captcha: float, held: int, wanted: int, expected: int
-) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_brake_holds_and_never_ratchets(row: Row) -> None:
     """Replicas by the formula, from what is wanted now."""
     scaling = scaled_objects()["demo-fetcher"]["spec"]["advanced"]["scalingModifiers"]
     parts = re.findall(r"lag_\w+", scaling["formula"].rpartition(":")[2])
-    readings: dict[str, float] = {name: lag / len(parts) for name in parts}
-    readings |= {"work": work, "captcha": captcha, "held": held, "wanted": wanted}
+    readings: dict[str, float] = {name: row.lag / len(parts) for name in parts}
+    readings |= {"work": row.work, "captcha": row.captcha, "held": row.held, "wanted": row.wanted}
     metric = compiled(scaling["formula"])(readings)
     assert scaling["target"] == str(THRESHOLD)
-    assert replicas(metric, wanted) == expected
+    assert replicas(metric, row.wanted) == row.expected
 
 
 def test_the_brake_counts_what_is_wanted_and_not_what_is_there() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 from support.chart import CHART
 
-_TEMPLATE = CHART / "templates" / "autoscaling.yaml"
+_TEMPLATES = (CHART / "templates" / "_scaling.tpl", CHART / "templates" / "autoscaling.yaml")
 _VALUES = CHART / "values.yaml"
 
 
@@ -78,12 +78,12 @@ def policies(*, prometheus: bool = True, **changes: Mapping[str, object]) -> dic
     values = copy.deepcopy(values)
     for service, more in changes.items():
         values["services"][service]["autoscaling"] |= more
-    template = _TEMPLATE.read_text("utf-8")
+    template = "".join(each.read_text("utf-8") for each in _TEMPLATES)
     topics = {
         found[1]: tuple(re.findall(r'"([^"]+)"', found[2]))
         for found in re.finditer(r'^\s+"(\w+)" \(list ([^)]*)\)', template, re.MULTILINE)
     }
-    behaviour = yaml.safe_load(_block(template, "behavior:"))
+    behaviour = yaml.safe_load(_defined(template, "tidegate.scaling.behavior"))
     braked, plain = re.findall(r"^ +formula: (.*)$", template, re.MULTILINE)
     (needed,) = re.findall(r"\$needed = printf \"(.*?)\" ", template)
     if plain != "{{ $needed | quote }}" or needed.count("%") != 3:
@@ -132,14 +132,7 @@ def _rule(behaviour: Mapping[str, Any]) -> Rule:
     return Rule(behaviour["stabilizationWindowSeconds"], policy["value"], policy["periodSeconds"])
 
 
-def _block(template: str, key: str) -> str:
-    """Return the lines below a key, as far as they are indented more than it is."""
-    lines = template.splitlines()
-    (start,) = [number for number, line in enumerate(lines) if line.strip() == key]
-    indent = len(lines[start]) - len(lines[start].lstrip())
-    taken = []
-    for line in lines[start + 1 :]:
-        if len(line) - len(line.lstrip()) <= indent:
-            break
-        taken.append(line)
-    return "\n".join(taken)
+def _defined(template: str, name: str) -> str:
+    """Return what a named piece of the templates holds."""
+    _, _, rest = template.partition(f'{{{{- define "{name}" -}}}}')
+    return rest.partition("{{- end -}}")[0]

@@ -11,12 +11,12 @@ from tidegate.consume.runtime_events import StatsDropped
 from tidegate.errors import BrokerError, ConfigurationError
 from tidegate.events import Emit, Event
 from tidegate.settings import KafkaSettings
-from tidegate.stats import StatsDelta
+from tidegate.stats import TOPIC, Part, StatsDelta
 from tidegate.telemetry.stats_sink import StatsSink
 from tidegate.telemetry.tally import Tallies
 from tidegate.testing.manual_clock import ManualClock
 from tidegate_monitor.engine import Engine
-from tidegate_monitor.events import LagsUnread
+from tidegate_monitor.events import LagKnown, LagsUnread
 from tidegate_monitor.lags import watch_lags
 from tidegate_monitor.stream import read_stats
 
@@ -64,3 +64,21 @@ async def test_lags_that_cannot_be_read_end_no_monitor() -> None:
         lambda emit: watch_lags(Unread(), one, tallies, every_s=5.0, clock=ManualClock(), emit=emit)
     )
     assert isinstance(told, LagsUnread)
+
+
+async def test_every_monitor_knows_the_lag_that_one_of_them_tells() -> None:
+    """Autoscalers read it, and a monitor that told before must not say what was then."""
+    listener = Engine("m2", (), wall_ms=0)
+    told_by = StatsDelta(
+        service="monitor",
+        instance="m1",
+        seconds=1.0,
+        parts={TOPIC: {"urls": Part(last={"lag": 700.0})}},
+    )
+    listener.take(msgspec.json.encode(told_by), 0, 0, 0.0)
+    told = await first_told(
+        lambda emit: watch_lags(
+            Unread(), listener, Tallies("monitor", "m2", ()), every_s=5.0, clock=ManualClock(), emit=emit
+        )
+    )
+    assert told == LagKnown(topic="urls", records=700)

@@ -213,3 +213,58 @@ capabilities: {drop: [ALL]}
 - {name: monitor-secret, mountPath: /run/secrets/monitor, readOnly: true}
 {{- end }}
 {{- end -}}
+
+{{/* What a pod reads at its start only, as a digest: a change rolls the pods at the next upgrade. Kafka's password and
+certificates, and a fetcher's proxies, are read anew from their files and are not in it. Empty where no cluster is asked. */}}
+{{- define "tidegate.secretsChecksum" -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $read := list -}}
+{{- range $each := splitList "," (include "tidegate.readOnce" .) -}}
+{{- if $each -}}
+{{- $named := splitn "/" 2 $each -}}
+{{- $secret := lookup "v1" "Secret" $namespace $named._0 -}}
+{{- with $secret -}}{{- $read = append $read (printf "%s=%s" $each (get (.data | default dict) $named._1)) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $read -}}{{- join "," $read | sha256sum -}}{{- end -}}
+{{- end -}}
+
+{{/* The keys of secrets that a service reads at its start only: secret/key, comma-separated. */}}
+{{- define "tidegate.readOnce" -}}
+{{- $values := .root.Values -}}
+{{- $keys := list -}}
+{{- if hasPrefix "SASL" $values.kafka.securityProtocol -}}
+{{- $keys = append $keys (printf "%s/%s" (include "tidegate.kafkaSecret" .) $values.kafka.secretKeys.user) -}}
+{{- end -}}
+{{- if and (eq .service "storer") $values.clickhouse.existingSecret -}}
+{{- $keys = append $keys (printf "%s/%s" $values.clickhouse.existingSecret $values.clickhouse.passwordKey) -}}
+{{- end -}}
+{{- if eq .service "solver" -}}
+{{- $keys = append $keys (printf "%s/%s" $values.services.solver.existingSecret $values.services.solver.apiKeyKey) -}}
+{{- if $values.proxies.existingSecret -}}
+{{- $keys = append $keys (printf "%s/%s" $values.proxies.existingSecret $values.proxies.key) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .service "monitor" -}}
+{{- $keys = append $keys (printf "%s/%s" $values.services.monitor.existingSecret $values.services.monitor.tokenKey) -}}
+{{- with $values.services.monitor.webhookKey -}}
+{{- $keys = append $keys (printf "%s/%s" $values.services.monitor.existingSecret .) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $keys -}}
+{{- end -}}
+
+{{/* Why an upgrade is refused, by the environment that the release has now; empty where it is not. */}}
+{{- define "tidegate.upgradeRefusal" -}}
+{{- $values := .values -}}
+{{- $prefix := get .was "TIDEGATE_KAFKA__PREFIX" | default "" -}}
+{{- $partitions := int (get .was "TIDEGATE_KAFKA__PARTITIONS" | default "0") -}}
+{{- $database := get .was "TIDEGATE_CLICKHOUSE__DATABASE" | default $values.clickhouse.database -}}
+{{- if ne $prefix $values.kafka.prefix -}}
+{{- printf "kafka.prefix changes from %q to %q: every job that waits in the topics of now would be left there. Set it back, or drain first and set allowUnsafeUpgrade to true" $prefix $values.kafka.prefix -}}
+{{- else if lt (int $values.kafka.partitions) $partitions -}}
+{{- printf "kafka.partitions is lowered from %d to %d: topics keep their partitions. Set it back" $partitions (int $values.kafka.partitions) -}}
+{{- else if ne $database $values.clickhouse.database -}}
+{{- printf "clickhouse.database changes from %q to %q: the rows of now would be left there, and replays would not find them. Set it back, or set allowUnsafeUpgrade to true" $database $values.clickhouse.database -}}
+{{- end -}}
+{{- end -}}

@@ -61,6 +61,15 @@ class StatsInterrupted(Event, frozen=True):
     error: str
 
 
+class LagKnown(Event, frozen=True):
+    """How many records of a topic nobody is done with, as every monitor knows it."""
+
+    level: ClassVar[str] = "debug"
+
+    topic: str
+    records: int
+
+
 class LagsUnread(Event, frozen=True):
     """How far the readers are behind cannot be read; told once an outage."""
 

@@ -12,7 +12,7 @@ from tidegate.telemetry.tally import Tallies
 from tidegate.topics import Topic
 
 from tidegate_monitor.engine import Engine
-from tidegate_monitor.events import LagsUnread
+from tidegate_monitor.events import LagKnown, LagsUnread
 
 READERS: tuple[tuple[Topic, str], ...] = (
     (Topic.URLS_HIGH, "fetcher"),
@@ -46,4 +46,8 @@ async def watch_lags(
             # Whoever tells now would be contradicted by our last ones for ever.
             for topic, _ in READERS:
                 tallies.forget(TOPIC, topic, "lag")
+        now_ms = engine.now_ms(clock.monotonic())
+        # Of every monitor, so that a metric of one that told others before is not a value of then.
+        for name, lags in sorted(engine.board.last(TOPIC, "lag", now_ms).items()):
+            emit(LagKnown(topic=name, records=int(max(lags))))
         await clock.sleep(every_s)

@@ -49,6 +49,15 @@ METRICS = (
         action="Often: look at the broker. Nothing else depends on it.",
     ),
     Metric(
+        name="tidegate.topic.lag",
+        kind=Kind.GAUGE,
+        unit="{record}",
+        labels=("topic",),
+        sources=(Source(events.LagKnown, "records"),),
+        meaning="Records of a topic that nobody is done with. A plain HPA scales by it.",
+        action="Growing for ten minutes: whoever reads the topic does not keep up, or a wall holds it.",
+    ),
+    Metric(
         name="tidegate.monitor.lags.unread",
         kind=Kind.COUNTER,
         unit="{outage}",
