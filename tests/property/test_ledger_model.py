@@ -169,6 +169,14 @@ class LedgerMachine(RuleBasedStateMachine):
             record = self.reserves[which % len(self.reserves)]
             self._settle(record, request_id or record.request_id, cost, in_doubt=False)
 
+    @rule(which=st.integers(0, 1000), other=st.integers(0, 1000), cost=AMOUNTS)
+    def settle_late(self, which: int, other: int, cost: int) -> None:
+        """Whoever was thought dead ends what it had reserved, and not what its successor has (M3)."""
+        open_ones = [each.record.request_id for each in self.model.wanted.values() if each.open]
+        if open_ones:
+            record = self.reserves[other % len(self.reserves)]
+            self._settle(record, open_ones[which % len(open_ones)], cost, in_doubt=False)
+
     def _settle(self, record: Reserve, request_id: str, cost: int, *, in_doubt: bool) -> None:
         applied = self.write(
             Settle(by="p", id=record.id, request_id=request_id, cost=cost, in_doubt=in_doubt)
