@@ -1,13 +1,16 @@
 """What a whole site behind challenges costs: a solve for as many pages as it opens, a clearance once."""
 
 import math
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from prometheus_client.samples import Sample
 from support.campaign import outcomes, settled, submit, views
 from support.demo_processes import get_json, process
 from support.kafka import ignore
+from support.observability import scraped, seven, total
 from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.parts import simulator_settings
@@ -31,6 +34,20 @@ def accepted(site: str) -> dict[str, int]:
     """Return how many answers the site took, by kind."""
     found: dict[str, int] = get_json(f"{site}/log.json")["tokens"]["accepted_by_kind"]
     return found
+
+
+def the_seven_numbers_are_told(told: list[Sample], *, pages: int, listed: int) -> None:
+    """Compare what Prometheus is told with what happened; ``pages`` came since the fetcher was alone."""
+    names = {sample.name for sample in told}
+    for number, promql in seven().items():
+        assert set(re.findall(r"\btidegate_\w+", promql)) <= names, number
+    assert total(told, "tidegate_fetches_total", outcome="page") >= pages
+    assert total(told, "tidegate_challenges_total") >= 1
+    assert total(told, "tidegate_solves_total", status="solved") >= 1
+    assert total(told, "tidegate_solve_duration_seconds_bucket", le="+Inf") >= 1
+    assert total(told, "tidegate_downstream_lag") >= 0
+    assert total(told, "tidegate_proxies_listed") == listed
+    assert total(told, "tidegate_proxies_healthy") == listed
 
 
 async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path: Path) -> None:
@@ -65,7 +82,9 @@ async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path
             more = await submit(stack, "after", urls[1::2], per_second=100)
             await settled(views(stack), "after", len(more), within_s=90)
             found = [row for run in ("solves", "after") for row in outcomes(views(stack), run)]
+            told = scraped(stack.process(name) for name in ("fetcher-3", "solver"))
         solves = accepted(site)
+    the_seven_numbers_are_told(told, pages=len(more), listed=1)
     assert len(found) == len(urls)
     assert {row.view for row in found} == {"pages"}
     assert solves.keys() - CLEARANCES.keys() <= LAYOUTS.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.observability import generator
+from support.observability import generator, seven
 from support.packaging import ROOT
 
 _PROMTOOL = os.environ.get("TEST_PROMTOOL") or shutil.which("promtool")
@@ -215,6 +215,48 @@ def test_each_rule_fires_on_its_side_of_the_mark_only(tmp_path: Path) -> None:
     ]
     path = tmp_path / "rules.test.yml"
     path.write_text(json.dumps({"rule_files": [str(_FILE)], "evaluation_interval": "30s", "tests": tests}))
+    promtool("test", "rules", str(path))
+
+
+_PROXIES = {"tidegate_proxies_healthy": "3x60", "tidegate_proxies_listed": "4x60"}
+_ERRORS = {
+    'tidegate_fetches_total{outcome="page"}': "0+80x60",
+    'tidegate_fetches_total{outcome="challenge"}': "0+10x60",
+    'tidegate_fetches_total{outcome="network"}': "0+6x60",
+    'tidegate_fetches_total{outcome="blocked"}': "0+4x60",
+    'tidegate_fetches_total{outcome="held"}': "0+900x60",
+}
+# Each number's series and its value in thousandths: Prometheus' own doubles are not compared.
+NUMBERS: dict[str, tuple[dict[str, str], int, str]] = {
+    "CAPTCHA rate": (fetches(30, 70), 300, "{}"),
+    "Solve success": (solves(6, 94), 940, "{}"),
+    "Solve time": (times(100), 20_000, "{}"),
+    "Queue depth": ({_LAG: "7x60"}, 7_000, '{topic="pages"}'),
+    "Throughput": (fetches(30, 60), 1_000, "{}"),
+    "Error rate": (_ERRORS, 100, "{}"),
+    "Proxy health": (_PROXIES, 750, "{}"),
+}
+
+
+def test_the_seven_numbers_of_the_manual_are_what_they_are_called(tmp_path: Path) -> None:
+    """Prometheus itself evaluates what the manual tells to ask."""
+    assert seven().keys() == NUMBERS.keys()
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": series, "values": values} for series, values in told.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f"round(({seven()[name]}) * 1000)",
+                    "eval_time": "12m",
+                    "exp_samples": [{"labels": labels, "value": value}],
+                }
+            ],
+        }
+        for name, (told, value, labels) in NUMBERS.items()
+    ]
+    path = tmp_path / "numbers.test.yml"
+    path.write_text(json.dumps({"rule_files": [], "evaluation_interval": "30s", "tests": tests}))
     promtool("test", "rules", str(path))
 
 
