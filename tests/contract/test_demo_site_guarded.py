@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,6 +154,22 @@ def test_the_parts_of_a_geetest_answer_open_a_page_together(visitor: Visitor, ve
     assert _is_page(visitor.base, path, visitor.request("POST", action, {**fields, **answer}))
 
 
+def test_the_text_of_a_picture_opens_a_page_once(visitor: Visitor, site: str, simulator: str) -> None:
+    """The picture is for who saw the page; a wrong text, and a text that was used, are refused."""
+    path = "/guarded/image/1.html"
+    challenge = visitor.get(path)
+    action, fields = _form(challenge)
+    assert not _is_page(site, path, visitor.request("POST", action, {**fields, "code": "WRONG1"}))
+    challenge = visitor.get(path)
+    _, fields = _form(challenge)
+    source = _key(challenge, r'<img id="captcha" src="([^"]+)"')
+    assert Visitor(site, simulator).get(source).status == 404
+    picture = b64encode(visitor.get(source).body).decode()
+    text = str(_buy(visitor, path, type="ImageToTextTask", body=picture)["text"])
+    assert _is_page(site, path, visitor.request("POST", action, {**fields, "code": text}))
+    assert not _is_page(site, path, visitor.request("POST", action, {**fields, "code": text}))
+
+
 @pytest.mark.parametrize("kind", list(_CLEARANCES))
 def test_a_clearance_holds_for_one_agent_and_a_while(visitor: Visitor, kind: str) -> None:
     """Made up or bought for another, a cookie opens nothing; a good one all pages, until it is over."""
@@ -206,5 +223,5 @@ def test_what_needs_a_proxy_is_there_and_not_listed(site: str, visitor: Visitor)
     """A crawl of the list can open every page of it."""
     rows = get_json(f"{site}/manifest.json")["pages"]
     unlisted = {row["protected"] for row in rows if row["protected"] and not row["listed"]}
-    assert unlisted == {"cloudflare_challenge", "datadome"}
+    assert unlisted == {"cloudflare_challenge", "datadome", "image"}
     assert visitor.get("/guarded/datadome/1.html").headers["x-datadome"] == "protected"

@@ -52,12 +52,16 @@ def the_seven_numbers_are_told(told: list[Sample], *, pages: int, listed: int) -
 
 async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path: Path) -> None:
     """Who takes the site over comes as who was let in (M6): as many solves as without it."""
+    policy = '[[host]]\nmatch = ["127.0.0.1"]\nimage = {selector = "img#captcha", field = "code"}'
+    (tmp_path / "policy.toml").write_text(policy)
     # Where there is a second loopback address, what was bought through the proxy opens nothing without it.
     proxy = f"{another_host()}:{PortPool().take()}"
     (tmp_path / "proxies").write_text(f"{proxy}\n")
     with (
         process("tidegate_cli.simulator") as simulator,
-        process("tidegate_cli.demo_site", "--simulator", simulator, "--proxy", proxy, *SITE) as site,
+        process(
+            "tidegate_cli.demo_site", "--simulator", simulator, "--proxy", proxy, "--pictures", *SITE
+        ) as site,
     ):
         urls = listed(site)
         options = StackOptions(
@@ -67,6 +71,7 @@ async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path
             env={
                 **simulator_settings(simulator),
                 "TIDEGATE_FETCHER__ALLOW_PRIVATE": "true",
+                "TIDEGATE_FETCHER__POLICY_FILE": str(tmp_path / "policy.toml"),
                 "TIDEGATE_FETCHER__PROXIES_FILE": str(tmp_path / "proxies"),
                 "TIDEGATE_SOLVER__PROXIES": proxy,
                 "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",

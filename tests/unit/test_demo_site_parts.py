@@ -18,6 +18,7 @@ from tidegate_cli.demo_site.challenges import (
 from tidegate_cli.demo_site.clearances import Clearances
 from tidegate_cli.demo_site.documents import modules
 from tidegate_cli.demo_site.gate import Gate, Issued
+from tidegate_cli.demo_site.pictures import Pictures
 from tidegate_cli.demo_site.render import Renderer
 from tidegate_cli.demo_site.tally import Tally
 
@@ -168,6 +169,7 @@ class TestChallenges:
             ),
             ChallengeKind.GEETEST_V3: ("initGeetest(", challenge_of("nonce")),
             ChallengeKind.GEETEST_V4: ("gt4.js", "initGeetest4("),
+            ChallengeKind.IMAGE: ('<img id="captcha" src="/captcha/nonce.png"', 'name="code"'),
             ChallengeKind.FUNCAPTCHA: ("client-api.arkoselabs.com/v2/", "fc-token"),
             ChallengeKind.AWS_WAF: ("gokuProps", "captcha.awswaf.com"),
             ChallengeKind.CLOUDFLARE_CHALLENGE: ("_cf_chl_opt", "orchestrate/chl_page"),
@@ -191,6 +193,28 @@ class TestChallenges:
         v4 = dict.fromkeys(("captcha_id", "lot_number", "gen_time", "captcha_output", "pass_token"), "p")
         assert token_of(ChallengeKind.GEETEST_V4, v4) == "p"
         assert token_of(ChallengeKind.GEETEST_V4, {**v4, "gen_time": ""}) == ""
+
+
+class TestPictures:
+    def test_a_picture_says_what_it_shows_and_the_page_does_not(self) -> None:
+        """A real PNG; each challenge has its own text, another site others."""
+        one, other = Pictures(b"one"), Pictures(b"other")
+        picture = one.png("nonce")
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+        assert b"tidegate-text:" + one.text("nonce").encode() + b";" in picture
+        assert one.is_text("nonce", one.text("nonce").lower())
+        assert not one.is_text("nonce", other.text("nonce"))
+        assert not one.is_text("nonce", one.text("other"))
+
+    def test_a_picture_is_for_the_session_that_was_challenged(self) -> None:
+        """Until it is answered."""
+        gate = Gate(Random(1))
+        issued = gate.challenge("/p", None, 0.0)
+        assert gate.awaits(issued.nonce, issued.session)
+        assert not gate.awaits(issued.nonce, "other")
+        assert not gate.awaits(issued.nonce, None)
+        gate.answered(issued.nonce, issued.session, "/p", issued.state, 1.0)
+        assert not gate.awaits(issued.nonce, issued.session)
 
 
 class TestClearances:

@@ -9,6 +9,7 @@ from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS, ChallengePage
 from tidegate_cli.demo_site.gate import Issued
 from tidegate_fetcher import signatures
 from tidegate_fetcher.detection import Detector, lacking
+from tidegate_fetcher.images import ImageRule
 from yarl import URL
 
 DETECTOR = Detector(signatures.load())
@@ -26,10 +27,15 @@ def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: 
     """Kind, key and every hidden field, unescaped, whatever the status; an answer finds its fields."""
     keys = sitekeys(Random(1))
     body = ChallengePages(keys).render(kind, "/doc/json.html?v=7", "127.0.0.1", ISSUED)
-    found = DETECTOR.find(body, status=status, headers=HTML, url=URL_OF_PAGE)
+    rule = ImageRule(selector="img#captcha", field="code") if kind is ChallengeKind.IMAGE else None
+    found = DETECTOR.find(body, status=status, headers=HTML, url=URL_OF_PAGE, image=rule)
     assert isinstance(found, Challenge)
-    assert (found.kind, found.params[KEY_PARAMS.get(kind, "sitekey")]) == (kind, keys[kind])
-    assert not lacking(found)
+    if kind is ChallengeKind.IMAGE:
+        picture = f"http://127.0.0.1:8000/captcha/{ISSUED.nonce}.png"
+        assert (found.kind, found.params, lacking(found)) == (kind, {"image_url": picture}, ("image",))
+    else:
+        assert (found.kind, found.params[KEY_PARAMS.get(kind, "sitekey")]) == (kind, keys[kind])
+        assert not lacking(found)
     assert found.form is not None
     layout = LAYOUTS[kind]
     fields = dict(found.form.fields)

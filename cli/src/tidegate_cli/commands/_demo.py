@@ -59,7 +59,7 @@ async def demo_main(
         simulator=True,
         demo_site=True,
         demo_port=demo_port,
-        demo_proxy=True,
+        demo_whole=True,
     )
     demo = _Demo(place.data, pages)
     options = CrawlOptions(

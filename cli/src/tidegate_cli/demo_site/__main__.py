@@ -9,14 +9,16 @@ from pathlib import Path
 import aiohttp
 from tidegate.clock import SystemClock, seeded_random
 from tidegate.errors import ConfigurationError
+from tidegate.records import ChallengeKind
 
 from tidegate_cli.demo_site import extras
-from tidegate_cli.demo_site.catalog import Catalog
+from tidegate_cli.demo_site.catalog import BOUND, Catalog
 from tidegate_cli.demo_site.challenges import ChallengePages, sitekeys
 from tidegate_cli.demo_site.documents import Bodies, Documents, modules
 from tidegate_cli.demo_site.folder import Folder
 from tidegate_cli.demo_site.forward_proxy import forward_proxy
 from tidegate_cli.demo_site.gate import Gate
+from tidegate_cli.demo_site.pictures import Pictures
 from tidegate_cli.demo_site.site import Site
 from tidegate_cli.demo_site.verification import Verifier
 from tidegate_cli.listener import Listener, run
@@ -52,6 +54,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--proxy", metavar="HOST:PORT", help="loopback address of a forward proxy to serve beside the site"
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="list the pages behind a picture, too: their visitors are told that img#captcha is one",
     )
     parser.add_argument("--cache", type=Path, default=None, help="folder for rendered pages")
     parser.add_argument(
@@ -96,7 +103,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
             clearance_s=arguments.clearance_s,
             clock=clock,
             delay_s=arguments.delay_ms / 1000,
-            has_proxy=arguments.proxy is not None,
+            pictures=Pictures(seeded_random().randbytes(16)),
+            unlisted=(
+                *(BOUND if arguments.proxy is None else ()),
+                *(() if arguments.pictures else (ChallengeKind.IMAGE,)),
+            ),
         )
         warming = tasks.create_task(site.warm_up())
         try:

@@ -17,6 +17,7 @@ from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS
 # Documents are behind these; a few pages of their own are behind each of the others.
 COMMON = (ChallengeKind.RECAPTCHA_V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE)
 # Solved only through the proxy of whom they shall clear: among the site's URLs where there is a proxy.
+# So are those behind a picture, which only a policy tells from any other, where visitors have one.
 BOUND = (ChallengeKind.CLOUDFLARE_CHALLENGE, ChallengeKind.DATADOME)
 _LEAST_OF_EACH_KIND = 3
 

@@ -93,6 +93,12 @@ LAYOUTS: Mapping[ChallengeKind, Layout] = MappingProxyType(
             state_field="st",
             token_field="fc-token",  # noqa: S106 -- the name of a field
         ),
+        ChallengeKind.IMAGE: Layout(
+            nonce_field="id",
+            path_field="page",
+            state_field="v",
+            token_field="code",  # noqa: S106 -- the name of a field
+        ),
     }
 )
 
@@ -157,6 +163,7 @@ def sitekeys(random: Random) -> Mapping[ChallengeKind, str]:
             # Their pages name no key; the vendor knows the site by its host.
             ChallengeKind.CLOUDFLARE_CHALLENGE: "",
             ChallengeKind.DATADOME: "",
+            ChallengeKind.IMAGE: "",
         }
     )
 

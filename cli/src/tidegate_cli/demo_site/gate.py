@@ -77,6 +77,15 @@ class Gate:
             and now - awaited.issued_at < self._nonce_life_s
         )
 
+    def awaits(self, nonce: str, session: str | None) -> bool:
+        """Whether a nonce is this session's, and has not been answered."""
+        awaited = self._awaited.get(nonce)
+        return (
+            awaited is not None
+            and session is not None
+            and hmac.compare_digest(awaited.session.encode(), session.encode())
+        )
+
     def verified(self, session: str) -> None:
         """Give a session that passed its grace."""
         if self._grace:

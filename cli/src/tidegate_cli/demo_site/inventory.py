@@ -1,12 +1,12 @@
 """What the site says of itself: the list of its URLs, and what was served under each path."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from tidegate.records import body_hash
 
-from tidegate_cli.demo_site.catalog import BOUND, Catalog, Page
+from tidegate_cli.demo_site.catalog import Catalog, Page
 from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import Extra
 
@@ -15,13 +15,13 @@ class Inventory:
     """Remembers which paths were served; a page's hashes are known from then on."""
 
     def __init__(
-        self, catalog: Catalog, extras: Mapping[str, Extra], documents: Bodies, *, has_proxy: bool
+        self, catalog: Catalog, extras: Mapping[str, Extra], documents: Bodies, *, unlisted: Container[str]
     ) -> None:
-        """``has_proxy``: visitors have one, so that they can pass what clears one address only."""
+        """``unlisted`` are kinds of challenges that visitors are not equipped to pass."""
         self._catalog = catalog
         self._extras = extras
         self._documents = documents
-        self._has_proxy = has_proxy
+        self._unlisted = unlisted
         self._served: set[str] = set()
         self._hashes: dict[str, dict[str, Any]] = {}
 
@@ -84,4 +84,4 @@ class Inventory:
         return hashes
 
     def _listed(self, page: Page) -> bool:
-        return self._has_proxy or page.protection is None or page.protection.kind not in BOUND
+        return page.protection is None or page.protection.kind not in self._unlisted

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from tidegate_cli.demo_site.documents import Bodies
 from tidegate_cli.demo_site.extras import HTML, Extra
 from tidegate_cli.demo_site.gate import Gate
 from tidegate_cli.demo_site.inventory import Inventory
+from tidegate_cli.demo_site.pictures import Pictures
 from tidegate_cli.demo_site.tally import Tally
 from tidegate_cli.demo_site.verification import VerificationDownError, Verifier
 
@@ -27,6 +28,7 @@ _PAGE = {"Content-Type": HTML, "Cache-Control": "private, max-age=0"}
 _CHALLENGE = {"Content-Type": HTML, "Cache-Control": "no-store"}
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+_PICTURES = "/captcha/"
 _NOT_FOUND = b"<!DOCTYPE html>\n<title>Not found</title>\n<h1>Not found</h1>\n"
 _FIXED = {
     "/ping": (b'{"ok":true}', _JSON),
@@ -53,7 +55,8 @@ class Site:
         clock: Clock,
         clearance_s: float | None = None,
         delay_s: float = 0.0,
-        has_proxy: bool = False,
+        pictures: Pictures,
+        unlisted: Container[str] = (),
     ) -> None:
         """``clearance_s`` is how long a clearance lasts; without it, as long as its kind's does."""
         self._catalog = catalog
@@ -66,8 +69,9 @@ class Site:
         self._clearance_s = clearance_s
         self._clearances = Clearances()
         self._delay_s = delay_s
+        self._pictures = pictures
         self._failures: Counter[str] = Counter()
-        self._inventory = Inventory(catalog, extras, documents, has_proxy=has_proxy)
+        self._inventory = Inventory(catalog, extras, documents, unlisted=unlisted)
         self._tally = Tally()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -116,6 +120,8 @@ class Site:
             return await self._view(request, page)
         if extra is not None:
             return self._extra(extra)
+        if path.startswith(_PICTURES):
+            return self._picture(request, path)
         return web.Response(status=404, body=_NOT_FOUND, headers=_PAGE)
 
     async def _view(self, request: web.BaseRequest, page: Page) -> web.Response:
@@ -168,6 +174,14 @@ class Site:
         self._inventory.served(extra.path)
         return web.Response(status=extra.status, body=extra.sent, headers=extra.headers)
 
+    def _picture(self, request: web.BaseRequest, path: str) -> web.Response:
+        """Show a picture to whom it is for, as long as its challenge may be answered."""
+        nonce = path.removeprefix(_PICTURES).removesuffix(".png")
+        if not self._gate.awaits(nonce, request.cookies.get(SESSION)):
+            return web.Response(status=404, body=_NOT_FOUND, headers=_PAGE)
+        headers = {"Content-Type": "image/png", "Cache-Control": "no-store"}
+        return web.Response(body=self._pictures.png(nonce), headers=headers)
+
     def _challenge(self, request: web.BaseRequest, page: Page) -> web.Response:
         if page.protection is None:
             raise ValueError(f"{page.path} is not protected")
@@ -196,9 +210,7 @@ class Site:
             self._tally.refused("bad-form")
             return self._challenge(request, page)
         try:
-            error = await self._verifier.error_of(
-                page.protection.kind, token_of(page.protection.kind, fields), _host(request)
-            )
+            error = await self._error_of(page.protection.kind, nonce, fields, _host(request))
         except VerificationDownError:
             self._tally.refused("verification-down")
             return web.Response(status=503, headers={"Retry-After": "1"})
@@ -212,6 +224,12 @@ class Site:
         response = web.Response(status=303, headers={"Location": page.path})
         response.set_cookie(PASS, self._gate.new_pass(page.path), httponly=True, samesite="Lax")
         return response
+
+    async def _error_of(self, kind: ChallengeKind, nonce: str, fields: Mapping[str, str], host: str) -> str:
+        token = token_of(kind, fields)
+        if kind is ChallengeKind.IMAGE:  # the site's own, no vendor knows it
+            return "" if self._pictures.is_text(nonce, token) else "wrong-text"
+        return await self._verifier.error_of(kind, token, host)
 
     def _page_of(self, fields: Mapping[str, str]) -> Page | None:
         for kind, layout in LAYOUTS.items():

@@ -20,8 +20,9 @@ class StackOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``env`` are further ``TIDEGATE_…`` settings for all services. They win over the stack's own, which
     win over settings in this process's environment. ``partitions`` and ``prefix`` None leave both to
     those. ``demo_port`` and ``simulator_port`` may be chosen beforehand (``ports.PortPool``) where a
-    setting must name them; 0 takes a free one. ``demo_proxy`` has the demo site serve a proxy, through which
-    everything then goes; it leads to this machine only. ``start_timeout_s`` is for each process.
+    setting must name them; 0 takes a free one.
+    ``demo_whole`` gives the services what they need for all of its kinds: a policy, and a proxy through
+    which everything then goes; it leads to this machine only. ``start_timeout_s`` is for each process.
     """
 
     data_dir: Path
@@ -33,7 +34,7 @@ class StackOptions(msgspec.Struct, frozen=True, kw_only=True):
     simulator_port: int = 0
     demo_site: bool = False
     demo_port: int = 0
-    demo_proxy: bool = False
+    demo_whole: bool = False
     partitions: int | None = None
     prefix: str | None = None
     start_timeout_s: float = 60.0

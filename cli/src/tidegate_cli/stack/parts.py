@@ -43,8 +43,8 @@ def demo_spec(options: StackOptions, port: int, simulator_url: str | None, proxy
     checks = () if simulator_url is None else ("--simulator", simulator_url)
     cache = _demo_cache()
     keeps = () if cache is None else ("--cache", str(cache))
-    through = () if proxy is None else ("--proxy", proxy)
-    arguments = ("--port", str(port), "--guarded", _GUARDED, *checks, *keeps, *through)
+    whole = () if proxy is None else ("--proxy", proxy, "--pictures")
+    arguments = ("--port", str(port), "--guarded", _GUARDED, *checks, *keeps, *whole)
     return _python(options, "demo-site", "tidegate_cli.demo_site", *arguments)
 
 
@@ -98,9 +98,19 @@ def simulator_settings(url: str) -> dict[str, str]:
     }
 
 
-def proxy_settings(proxy: str, listed: Path) -> dict[str, str]:
-    """Return the settings that send everything through a proxy; ``listed`` is the file with the list."""
-    return {f"{PREFIX}FETCHER__PROXIES_FILE": str(listed), f"{PREFIX}SOLVER__PROXIES": proxy}
+def demo_settings(proxy: str, folder: Path) -> dict[str, str]:
+    """Write what is needed for all kinds of the demo site into a folder, and return the settings that say so.
+
+    Everything goes through the proxy, and the site's pictures are known.
+    """
+    listed, policy = folder / "demo-proxies", folder / "demo-policy.toml"
+    listed.write_text(f"{proxy}\n")
+    policy.write_text(f'[[host]]\nmatch = ["{HOST}"]\nimage = {{selector = "img#captcha", field = "code"}}\n')
+    return {
+        f"{PREFIX}FETCHER__POLICY_FILE": str(policy),
+        f"{PREFIX}FETCHER__PROXIES_FILE": str(listed),
+        f"{PREFIX}SOLVER__PROXIES": proxy,
+    }
 
 
 def instances(services: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:

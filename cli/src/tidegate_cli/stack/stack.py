@@ -27,10 +27,10 @@ from tidegate_cli.stack.graph import Step, run_steps
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.parts import (
     clickhouse_spec,
+    demo_settings,
     demo_spec,
     instances,
     migrate_spec,
-    proxy_settings,
     service_spec,
     simulator_settings,
     simulator_spec,
@@ -140,7 +140,7 @@ class _Plan:
         simulator = self._ports.take(options.simulator_port) if options.simulator else 0
         demo = self._ports.take(options.demo_port) if options.demo_site else 0
         self._simulator_port, self._demo_port = simulator, demo
-        self._proxy = f"{another_host()}:{self._ports.take()}" if options.demo_proxy else None
+        self._proxy = f"{another_host()}:{self._ports.take()}" if options.demo_whole else None
         monitors = dict(options.services).get("monitor", 0)
         self._monitor_ports = [self._ports.take() for _ in range(monitors)]
         self._clickhouse_port = 0 if options.clickhouse_url else self._ports.take()
@@ -226,9 +226,7 @@ class _Plan:
             own |= simulator_settings(simulator_url)
         ambient = ambient_settings()
         if self._proxy is not None:
-            listed = self._folder.path / "demo-proxies"
-            listed.write_text(f"{self._proxy}\n")
-            own |= proxy_settings(self._proxy, listed)
+            own |= demo_settings(self._proxy, self._folder.path)
             # Whatever else is set there would be a second list.
             ambient = {name: value for name, value in ambient.items() if "__PROXIES" not in name}
         return {**ambient, **own, **options.env}
