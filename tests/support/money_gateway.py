@@ -125,6 +125,8 @@ class Gateway:
             self._was_out(None if owner is None else owner[1], page)
             return await self._forward(request, body)
         target = owner[1]
+        if _is_stopped(owner[0]):
+            self._was_out(target, page, kind="stop")  # it, too, had left before
         self._out[target][page] = CLOCK.monotonic()
         return await self._create(request, body, target, page)
 
@@ -166,11 +168,11 @@ class Gateway:
         target, page = self._unasked.pop(task, ("", ""))
         self._out[target].pop(page, None)
 
-    def _was_out(self, target: str | None, page: str) -> None:
-        """Add a purchase to the kill that it was under way at: its sender's last, else the last of all."""
+    def _was_out(self, target: str | None, page: str, kind: str = "kill") -> None:
+        """Add a purchase to the signal that it was under way at: its sender's last, else the last of all."""
         for number in range(len(self.strikes) - 1, -1, -1):
             strike = self.strikes[number]
-            if strike.kind == "kill" and target in (None, strike.target) and "solver" in strike.target:
+            if strike.kind == kind and target in (None, strike.target) and "solver" in strike.target:
                 self.strikes[number] = msgspec.structs.replace(strike, pages=(*strike.pages, page))
                 return
 
@@ -206,6 +208,13 @@ class Gateway:
                 yield
             finally:
                 await runner.cleanup()
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def _ports(pid: int) -> set[int]:
