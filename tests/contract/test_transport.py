@@ -13,7 +13,7 @@ from tidegate.consume.kafka_reader import KafkaReader
 from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.offsets import Commit, TopicPartition
-from tidegate.consume.service import Sink
+from tidegate.consume.service import BatchSink
 from tidegate.consume.transport import Position, Source
 from tidegate.errors import CommitRefusedError, RecordError
 from tidegate.kafka_admin import apply_topics
@@ -60,7 +60,7 @@ class Broker:
 
     keeps_metadata = True
 
-    def __init__(self, source: Callable[[], Source], sink: Sink, reader: PartitionReader) -> None:
+    def __init__(self, source: Callable[[], Source], sink: BatchSink, reader: PartitionReader) -> None:
         self.source = source
         self.sink = sink
         self.reader = reader
@@ -273,6 +273,34 @@ async def test_a_record_that_can_never_fit_is_a_record_error(broker: Broker) -> 
         pytest.skip("the fake has no limits")
     with pytest.raises(RecordError):
         await broker.sink.send(Outgoing(topic=Topic.URLS, site="a", value=b"x" * (MAX_RECORD_BYTES + 1)))
+
+
+async def test_a_batch_is_acknowledged_whole_and_keeps_its_order_in_each_partition(
+    broker: Broker, members: Join
+) -> None:
+    """C1, C5: of any size, to several topics at once, each record with its own key, headers and partition."""
+    source, _ = await members()
+    sent = [
+        Outgoing(
+            topic=Topic.URLS if number % 3 else Topic.RETRY_2S,
+            site="s",
+            key=b"key %d" % number,
+            value=b"%d" % number + b" " * 2_000,
+            headers=(("tidegate-job", b"{%d}" % number),),
+            partition=number % 2,
+        )
+        for number in range(500)
+    ]
+    await broker.sink.send_batch(sent)
+    records = await read(source, URLS, sum(record.topic == Topic.URLS for record in sent))
+    for partition in range(2):
+        expected = [each for each in sent if each.topic == Topic.URLS and each.partition == partition]
+        found = [record for record in records if record.partition == partition]
+        assert [(r.key, r.value, tuple(r.headers.items())) for r in found] == [
+            (each.key, each.value, each.headers) for each in expected
+        ]
+    late = [record async for record in broker.reader.read(Topic.RETRY_2S, 0)]
+    assert [record.key for record in late] == [b"key %d" % number for number in range(0, 500, 6)]
 
 
 async def test_records_of_ten_megabytes_pass(broker: Broker, members: Join) -> None:

@@ -9,13 +9,14 @@ that nobody has committed; and in the end each job has the outcome that its scri
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from support.virtual_time import LoopClock
 from tidegate.clock import BrokerClock
 from tidegate.consume.done_set import unpack
 from tidegate.consume.offsets import Commit, TopicPartition
+from tidegate.consume.passing import MOST as MOST_PASSED
 from tidegate.consume.plan import Plan
 from tidegate.consume.runtime import Runtime
 from tidegate.consume.service import Ack, Work
@@ -65,7 +66,8 @@ _RETRIES = {
     ErrorClass.BLOCKED: 2,
     ErrorClass.INTERNAL: 3,
 }
-STEPS = (*FAILURES, "defer", "challenge", "stubborn")
+STEPS = (*FAILURES, "defer", "sift", "challenge", "stubborn")
+PUT_OFF = ("defer", "sift")
 ENDS = ("page", "dead", "garbage")
 FAULTS = ("kill", "stop", "start", "rebalance", "isolate", "refuse commits", "lose commit answers")
 
@@ -103,7 +105,7 @@ class Script(msgspec.Struct, frozen=True):
                 attempts[FAILURES[step].value] += 1
             elif step == "challenge":
                 attempts["challenge"] += 1
-        return dict(attempts), sum(attempts.values()), self.steps[:tries].count("defer")
+        return dict(attempts), sum(attempts.values()), sum(step in PUT_OFF for step in self.steps[:tries])
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -317,6 +319,11 @@ class SlowSink:
         await self._world.clock.sleep(self._world.ack_s)
         return ack
 
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Append one after the other; a kill may come between any two."""
+        for record in records:
+            await self.send(record)
+
 
 class JudgedSource(FakeSource):
     """Commits take time, may be refused, or succeed without our hearing of it; each is judged."""
@@ -389,6 +396,21 @@ class ScriptedJobs:
         finally:
             self._in_hand -= 1
 
+    def sifts(self) -> bool:
+        """Ask about every record."""
+        return True
+
+    def sift(self, work: Work[str]) -> Defer | None:
+        """Put off at once whom the script says to; nothing more of it is ever asked (C5)."""
+        assert work.record.topic != Topic.CAPTCHA_SOLUTIONS, "solutions are never sifted (C3)"
+        passed_on = self.runtime.snapshot()["passed_on"]
+        assert isinstance(passed_on, int)
+        assert passed_on < MOST_PASSED, "more is answered at once than there is room for"
+        if self._step(work) != "sift":
+            return None
+        self._check_arrival(work)
+        return Defer(delay_s=2.5, message="its turn has not come")
+
     async def prepare(self, partition: int) -> None:
         """Take a moment."""
         await self._world.clock.sleep(0.1)
@@ -407,10 +429,14 @@ class ScriptedJobs:
             due_ms = work.record.timestamp_ms + int(DELAYS[Topic(work.record.topic)] * 1000)
             assert self._world.clock.wall_ms() >= due_ms, "a retry came early"
 
-    async def _try(self, work: Work[str]) -> Outcome:
+    def _step(self, work: Work[str]) -> str:
         state, script = work.job.state, self._world.scripts[work.payload]
         tries = state.hop + state.deferrals
-        step = script.steps[tries] if tries < len(script.steps) else script.end
+        return script.steps[tries] if tries < len(script.steps) else script.end
+
+    async def _try(self, work: Work[str]) -> Outcome:
+        state, script = work.job.state, self._world.scripts[work.payload]
+        step = self._step(work)
         await self._world.clock.sleep(script.takes_s)
         match step:
             case "raise":
@@ -422,7 +448,7 @@ class ScriptedJobs:
                     await self._world.clock.sleep(4)
                 except asyncio.CancelledError:
                     await self._world.clock.sleep(3)
-            case "defer":
+            case "defer" | "sift":
                 return Defer(delay_s=2.5, message="its turn has not come")
             case "challenge":
                 attempts = {**state.attempts, "challenge": state.attempts.get("challenge", 0) + 1}

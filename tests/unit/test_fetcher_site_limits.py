@@ -45,6 +45,20 @@ def test_who_would_wait_too_long_is_given_slots_one_after_the_other() -> None:
     assert all(earlier < later for earlier, later in itertools.pairwise(delays))
 
 
+@pytest.mark.parametrize("per_second", [None, 1.0])
+def test_who_is_turned_away_gets_the_slot_that_asking_would_have_given(per_second: float | None) -> None:
+    """T3: and who is not has left nothing behind."""
+    asked, turned = limits(per_second=per_second), limits(per_second=per_second)
+    for number in range(200):
+        claim = BACK if number % 5 == 4 else Claim(lane=list(Lane)[number % 3], left_s=100.0)
+        answer = asked.ask("a", claim, number / 10)
+        for _ in range(3):
+            away = turned.turn_away("a", claim, number / 10)
+            if away is not None:
+                break
+        assert (away or turned.ask("a", claim, number / 10)) == answer
+
+
 def test_a_limit_of_requests_a_second_spreads_them() -> None:
     """One goes, two wait in hand for their second, the others are given nine slots in ten seconds (T3)."""
     state = limits(per_second=1.0)

@@ -12,7 +12,7 @@ from tidegate.clock import BrokerClock
 from tidegate.consume.service import Work
 from tidegate.events import Emit
 from tidegate.host_policy import SubmitRecipe
-from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
+from tidegate.outcome import Dead, Defer, Done, Outcome, Retry
 from tidegate.proxies import Proxy
 from tidegate.records import Inbound, JobState, UrlJob
 from tidegate.topics import HELD, LANES, Topic
@@ -117,7 +117,8 @@ class Fetcher:
         if forwarded is not None:
             self._emit(fetch_lines.forwarded(work))
             return forwarded
-        ended = self._late(work, task.job) or self._of_run(work)
+        state = work.job.state
+        ended = turns.late(state, task.job, self._age_s(state)) or self._of_run(work)
         if ended is not None:
             outcome: Outcome = ended
             response = None
@@ -138,6 +139,30 @@ class Fetcher:
         self._identities.ended(work.job.state, outcome)
         return self._identities.written(outcome, now_ms)
 
+    def sifts(self) -> bool:
+        """Say whether some site is crowded, so that its jobs are only sent away."""
+        return self._limiter.is_crowded
+
+    def sift(self, work: Work[Task]) -> Defer | Dead | None:
+        """Say when a job of a crowded site is to come back (T3); all else is left to ``handle``."""
+        task, state, age_s = work.payload, work.job.state, self._age_s(work.job.state)
+        if (
+            not isinstance(task, FetchTask)
+            or routing.forwarded(work, self._partitions) is not None
+            or turns.late(state, task.job, age_s) is not None
+            or self._of_run(work) is not None
+            or (routing.may_be_put_aside(work) and self.valve.holds(state.site))
+            or self._identities.concern(state, task.job)
+        ):
+            return None
+        turn = self._limiter.turn_away(state.site, turns.claim_of(state, task.job, age_s))
+        if turn is None:
+            return None
+        outcome = turns.missed(turn, task.job, state)
+        if isinstance(outcome, Dead):
+            self._emit(fetch_lines.ended(work, outcome, None))
+        return outcome
+
     async def prepare(self, partition: int) -> None:
         """Learn which turns are booked and whom the sites know; all else is in the records (M6)."""
         await self._slots.restore(partition)
@@ -148,18 +173,6 @@ class Fetcher:
         """Forget since when it was ours, and whom its sites know."""
         self._tenures.ended(partition)
         self._sessions.forget(partition)
-
-    def _late(self, work: Work[Task], job: UrlJob) -> Dead | None:
-        """Judge the job's deadline by the broker's clock (T1)."""
-        age_s = self._age_s(work.job.state)
-        if age_s <= job.deadline:
-            return None
-        return Dead(
-            reason=Reason.DEADLINE,
-            error_class=ErrorClass.REFUSED,
-            message=f"The job's deadline of {job.deadline:g} s has passed; it is {age_s:.0f} s old.",
-            state=work.job.state,
-        )
 
     def _of_run(self, work: Work[Task]) -> Dead | Defer | None:
         """Return what becomes of a job because of its run; None where it goes on."""

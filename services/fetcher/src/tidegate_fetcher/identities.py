@@ -53,6 +53,13 @@ class Identities:
         wait_s = self._flights.holds(visitor, _name(state), now_ms, age_s)
         return None if wait_s is None else _solving(wait_s, state)
 
+    def concern(self, state: JobState, job: UrlJob) -> bool:
+        """Say whether a job may have to wait for another one's solve, or others for its own."""
+        if not len(self._flights):
+            return False
+        visitor = (state.site, self._who(job).identity or "")
+        return self._flights.knows(visitor) or self._flights.leads(_name(state))
+
     def visit(self, state: JobState, job: UrlJob, now_ms: int) -> Visit:
         """Return who asks for a job's page."""
         who = self._who(job)

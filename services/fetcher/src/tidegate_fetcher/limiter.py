@@ -1,6 +1,7 @@
 """Waits for a site's turn: the asynchronous shell of ``site_limits``."""
 
 import asyncio
+import math
 from bisect import insort
 from operator import attrgetter
 
@@ -12,6 +13,9 @@ from tidegate_fetcher.events import SitePaceChanged
 from tidegate_fetcher.site_limits import Go, SiteLimits
 from tidegate_fetcher.site_pace import Answered
 from tidegate_fetcher.site_slots import Claim, Later, Never
+
+# A site that has sent nobody away for so long has no flood of jobs.
+_CROWDED_S = 5.0
 
 
 class _Turn:
@@ -35,6 +39,7 @@ class SiteLimiter:
         self._emit = emit
         self._queues: dict[str, list[_Turn]] = {}
         self._alarms: dict[str, asyncio.TimerHandle] = {}
+        self._turned_away_at = -math.inf
 
     async def enter(self, site: str, claim: Claim) -> float | Later | Never:
         """Return the monotonic start of a turn, to be given to ``leave``, or when to come back."""
@@ -43,8 +48,22 @@ class SiteLimiter:
         if isinstance(answer, Go):
             return now
         if isinstance(answer, Later | Never):
+            self._turned_away_at = now
             return answer
         return await self._wait(site, _Turn(claim))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether somebody was sent away of late, so that it is worth asking for the next one's sake."""
+        return self._clock.monotonic() - self._turned_away_at < _CROWDED_S
+
+    def turn_away(self, site: str, claim: Claim) -> Later | Never | None:
+        """Return when to come back where ``enter`` does so at once; None where the job goes or waits."""
+        now = self._clock.monotonic()
+        answer = self._limits.turn_away(site, claim, now)
+        if answer is not None:
+            self._turned_away_at = now
+        return answer
 
     def leave(self, site: str, started: float) -> None:
         """Give a place back; the next in the queue gets it."""

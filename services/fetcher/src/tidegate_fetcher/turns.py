@@ -1,4 +1,4 @@
-"""What a job says when it asks for its site's turn, and what becomes of it when it gets none. Pure."""
+"""What a job says when it asks for its site's turn, and what becomes of it without one. Pure."""
 
 from tidegate.outcome import Dead, Defer, ErrorClass, Reason
 from tidegate.records import JobState, UrlJob
@@ -13,6 +13,18 @@ def claim_of(state: JobState, job: UrlJob, age_s: float) -> Claim:
         came_before=state.deferrals + sum(state.attempts.values()),
         age_s=age_s,
         left_s=job.deadline - age_s,
+    )
+
+
+def late(state: JobState, job: UrlJob, age_s: float) -> Dead | None:
+    """Judge the deadline of a job that was accepted ``age_s`` seconds ago by the broker's clock (T1)."""
+    if age_s <= job.deadline:
+        return None
+    return Dead(
+        reason=Reason.DEADLINE,
+        error_class=ErrorClass.REFUSED,
+        message=f"The job's deadline of {job.deadline:g} s has passed; it is {age_s:.0f} s old.",
+        state=state,
     )
 
 

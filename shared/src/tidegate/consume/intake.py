@@ -3,7 +3,8 @@
 Records and bytes in hand are bounded for every service; reserved topics (solutions) keep slots of their
 own. Once a record's handler has returned, what it asked for is on its way to the broker; meanwhile its slot
 is the next one's, so that a flood of jobs that are only passed on takes no slots from those that are worked
-on. As many may be on their way as there are slots; large ones keep theirs.
+on. As many may be on their way as there are slots; large ones keep theirs. Those that are answered at once
+are counted by themselves (``passing``): they must not take the others' room.
 
 A service may hold its intake back further by a valve: how much of what comes by the lanes and the
 delay topics, and how much of what was put aside on the held topics, may be in hand at once. Solutions
@@ -57,6 +58,7 @@ class Intake:
         self._lanes = 0
         self._held = 0
         self._at_work = 0
+        self.passed = 0
         # Those whose slots are free again, by the identity of their entries.
         self._on_the_way: dict[int, Entry] = {}
         self.bytes = 0
@@ -68,7 +70,7 @@ class Intake:
     @property
     def in_hand(self) -> int:
         """How many records are in hand: at work, or with an outcome on its way."""
-        return self._at_work + len(self._on_the_way)
+        return self._at_work + len(self._on_the_way) + self.passed
 
     def next(self, buffers: Buffers) -> Entry | None:
         """Take a slot and the record that is to have it; None where either is missing."""
@@ -80,10 +82,8 @@ class Intake:
             entry = self._next_of_lanes(buffers)
         if entry is not None:
             self._at_work += 1
-            self.bytes += len(entry.record.value)
             self._count(entry.partition.topic, 1)
-            if self.bytes >= self._memory.most:
-                self._note(self._memory, "window_bytes", self.bytes)
+            self._hold(entry)
         return entry
 
     def handled(self, entry: Entry) -> bool:
@@ -98,6 +98,34 @@ class Intake:
         """A record is not in hand any more: give back what it still has."""
         if self._on_the_way.pop(id(entry), None) is None:
             self._leave(entry)
+        self._release(entry)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the bytes in hand let another record in, whatever the slots do."""
+        return not (self._memory.full and self.in_hand)
+
+    def passed_on(self, entry: Entry) -> None:
+        """A record was answered at once: its slot is the next one's."""
+        self.passed += 1
+        self._leave(entry)
+
+    def passed_by(self, entry: Entry) -> None:
+        """A record that never had a slot was answered at once."""
+        self.passed += 1
+        self._hold(entry)
+
+    def passed_done(self, entry: Entry) -> None:
+        """The answer to such a record is acknowledged, or given up: it is not in hand any more."""
+        self.passed -= 1
+        self._release(entry)
+
+    def _hold(self, entry: Entry) -> None:
+        self.bytes += len(entry.record.value)
+        if self.bytes >= self._memory.most:
+            self._note(self._memory, "window_bytes", self.bytes)
+
+    def _release(self, entry: Entry) -> None:
         self.bytes -= len(entry.record.value)
         if self._memory.full:
             self._note(self._memory, "window_bytes", self.bytes)

@@ -1,6 +1,8 @@
 """Producing on Kafka, by aiokafka: acknowledged by all replicas, never timed out."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
@@ -60,38 +62,93 @@ class KafkaSink:
         Raises RecordError where the record can never fit, FatalProduceError where its fate is unknown for
         good and the process must end.
         """
-        key = record.site.encode() if record.key is None else record.key
-        partition = record.partition
-        if partition is None:
-            partition = partition_of(record.site.encode(), self._partitions)
+        partition = self._partition(record)
+        key, headers = _key(record), list(record.headers)
+
+        async def produce() -> Any:
+            topic = self._prefix + record.topic
+            return await self._producer.send_and_wait(
+                topic, record.value, key=key, partition=partition, headers=headers
+            )
+
+        done = await self._acknowledged(produce, record.topic, len(record.value or b""))
+        return Ack(done.partition, done.offset, done.timestamp)
+
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Produce records, each partition's in their order, and wait until all are acknowledged (C5).
+
+        Raises RecordError where one can never fit, and FatalProduceError as ``send`` does.
+        """
+        places: dict[tuple[str, int], list[Outgoing]] = {}
+        for record in records:
+            places.setdefault((record.topic, self._partition(record)), []).append(record)
+        if len(places) == 1:
+            await self._send_place(*places.popitem())
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place, some in places.items():
+                    group.create_task(self._send_place(place, some))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _send_place(self, place: tuple[str, int], records: Sequence[Outgoing]) -> None:
+        topic, partition = place
+        sent = 0
+        while sent < len(records):
+            left, count = records[sent:], 0
+
+            async def produce(left: Sequence[Outgoing] = left) -> Any:
+                nonlocal count
+                # A batch goes once: each try needs one of its own.
+                batch, count = self._producer.create_batch(), 0
+                for record in left:
+                    taken = batch.append(
+                        timestamp=None, key=_key(record), value=record.value, headers=list(record.headers)
+                    )
+                    if taken is None:
+                        break
+                    count += 1
+                batch.close()
+                return await (
+                    await self._producer.send_batch(batch, self._prefix + topic, partition=partition)
+                )
+
+            await self._acknowledged(produce, topic, max(len(record.value or b"") for record in left))
+            sent += count
+
+    def _partition(self, record: Outgoing) -> int:
+        if record.partition is not None:
+            return record.partition
+        return partition_of(record.site.encode(), self._partitions)
+
+    async def _acknowledged(self, produce: Callable[[], Awaitable[Any]], topic: str, size: int) -> Any:
+        """Produce until the broker has it; return what it says. ``size`` is that of the largest value."""
         wait = 0.2
         while True:
             sent_ms = self._clock.wall_ms()
             try:
-                done = await self._producer.send_and_wait(
-                    self._prefix + record.topic,
-                    record.value,
-                    key=key,
-                    partition=partition,
-                    headers=list(record.headers),
-                )
+                done = await produce()
             except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-                size = len(record.value or b"")
                 raise RecordError(
-                    Reason.BODY_TOO_LARGE, f"A record of {size} bytes does not fit {record.topic}."
+                    Reason.BODY_TOO_LARGE, f"A record of {size} bytes does not fit {topic}."
                 ) from error
             except asyncio.CancelledError as error:
                 if cancelled_by_somebody():
                     raise
-                raise FatalProduceError(f"{record.topic}: the client gave up waiting") from error
+                raise FatalProduceError(f"{topic}: the client gave up waiting") from error
             except KafkaError as error:
                 # A time-out is neither success nor failure: sent again, two copies become one outcome.
                 if not (isinstance(error, KafkaTimeoutError) or error.retriable):
-                    raise FatalProduceError(f"{record.topic}: {error!r}") from error
-                self._emit(ProduceRetried(topic=record.topic, error=type(error).__name__))
+                    raise FatalProduceError(f"{topic}: {error!r}") from error
+                self._emit(ProduceRetried(topic=topic, error=type(error).__name__))
                 await self._clock.sleep(wait)
                 wait = min(wait * 2, _LONGEST_BACKOFF_S)
             else:
                 if done.timestamp_type == _LOG_APPEND_TIME:
                     self._broker_clock.observe(sent_ms, done.timestamp)
-                return Ack(done.partition, done.offset, done.timestamp)
+                return done
+
+
+def _key(record: Outgoing) -> bytes:
+    return record.site.encode() if record.key is None else record.key

@@ -9,7 +9,7 @@ A partition whose buffer is full is not asked for more until half of it is gone.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -160,15 +160,36 @@ class Buffers:
                 return self._take(aside if take_held else line)
         return None
 
+    def ready(self) -> list[TopicPartition]:
+        """Return the partitions whose heads wait for one of the lanes' turns, those of held topics not."""
+        return [partition for line in self._ready.values() for partition in line]
+
+    def take_while(self, partition: TopicPartition, is_answered: Callable[[Entry], bool]) -> None:
+        """Take records from the front of a partition, by nobody's turn, for as long as each is answered."""
+        queue = self._queues[partition]
+        if not queue or not is_answered(queue[0]):
+            return
+        self._delist(partition)
+        while True:
+            self._leave(partition, queue)
+            if not queue or not is_answered(queue[0]):
+                break
+        if queue:
+            self._enlist(partition, queue[0])
+
     def _take(self, line: deque[TopicPartition]) -> Entry:
         partition = line.popleft()
         queue = self._queues[partition]
+        entry = self._leave(partition, queue)
+        if queue:
+            self._enlist(partition, queue[0])
+        return entry
+
+    def _leave(self, partition: TopicPartition, queue: deque[Entry]) -> Entry:
         entry = queue.popleft()
         self._bytes[partition] -= len(entry.record.value)
         if len(queue) <= HALF_FULL and self._bytes[partition] <= _MOST_BYTES // 2:
             self._full.discard(partition)
-        if queue:
-            self._enlist(partition, queue[0])
         return entry
 
     def _delist(self, partition: TopicPartition) -> None:

@@ -18,7 +18,7 @@ from tidegate.consume.isolation import IsolationPolicy
 from tidegate.consume.lanes import Buffers
 from tidegate.consume.offsets import OffsetBook
 from tidegate.consume.plan import Plan
-from tidegate.consume.service import Service, Sink
+from tidegate.consume.service import BatchSink, Service
 from tidegate.consume.transport import Source
 from tidegate.consume.watching import Watching
 from tidegate.consume.workers import Workers
@@ -50,7 +50,7 @@ def assemble(
     plan: Plan,
     service: Service[Any],
     source: Source,
-    sink: Sink,
+    sink: BatchSink,
     settings: RuntimeSettings,
     clock: Clock,
     broker_clock: BrokerClock,

@@ -25,7 +25,7 @@ from tidegate.consume.lanes import Entry
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.parts import assemble
 from tidegate.consume.plan import Plan
-from tidegate.consume.service import Service, Sink
+from tidegate.consume.service import BatchSink, Service
 from tidegate.consume.transport import Source
 from tidegate.errors import BrokerError, OffsetsLostError, TidegateError
 from tidegate.events import Emit
@@ -54,7 +54,7 @@ class Runtime(Generic[P]):
         plan: Plan,
         service: Service[P],
         source: Source,
-        sink: Sink,
+        sink: BatchSink,
         settings: RuntimeSettings,
         clock: Clock,
         broker_clock: BrokerClock,
@@ -134,7 +134,9 @@ class Runtime(Generic[P]):
             "phase": self._phase,
             "assigned": len(self._book.partitions),
             "ready": self.is_ready,
-            "in_hand": self._parts.intake.in_hand,
+            # Scaling goes by this one, and a fetcher more would not help those that are only sent away.
+            "in_hand": self._parts.intake.in_hand - self._parts.intake.passed,
+            "passed_on": self._parts.intake.passed,
             "bytes_in_hand": self._parts.intake.bytes,
             "buffered": len(self._buffers),
             "held": len(self._parts.holds.held),

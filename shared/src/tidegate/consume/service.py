@@ -5,11 +5,12 @@ says how it ended. The runtime does the rest: it bounds what is in flight, produ
 for, waits for the acknowledgement, and commits (delivery.md C).
 """
 
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from tidegate.outcome import Outcome, Outgoing
+from tidegate.outcome import Dead, Defer, Outcome, Outgoing
 from tidegate.records import Inbound, Job
 
 P = TypeVar("P")
@@ -51,6 +52,22 @@ class Service(Protocol[P]):
         ...
 
 
+@runtime_checkable
+class Sifting(Protocol[P]):
+    """A service that can say of some records at once what becomes of them (``passing``).
+
+    Both are asked in the middle of the loop's turn and must not block. Solutions are never sifted (C3).
+    """
+
+    def sifts(self) -> bool:
+        """Say whether it is worth decoding a record to ask about it; costs next to nothing."""
+        ...
+
+    def sift(self, work: Work[P]) -> Defer | Dead | None:
+        """Say what becomes of it, without anything ``besides``; None, and nothing changed: ask ``handle``."""
+        ...
+
+
 class Ack(msgspec.Struct, frozen=True):
     """The broker's acknowledgement of a produced record."""
 
@@ -64,4 +81,16 @@ class Sink(Protocol):
 
     async def send(self, record: Outgoing) -> Ack:
         """Produce and wait for the acknowledgement. Raises FatalProduceError: the process must end."""
+        ...
+
+
+class BatchSink(Sink, Protocol):
+    """A sink that also takes many records at a time."""
+
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Produce them and wait until all are acknowledged; of one partition in their order.
+
+        Raises RecordError where one can never fit, and then nobody knows which of them were produced;
+        FatalProduceError as ``send`` does.
+        """
         ...

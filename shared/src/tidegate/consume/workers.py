@@ -1,5 +1,7 @@
 """Who has a record in hand: one task for each slot, which goes on to the next record by itself.
 
+What needs no handler gets no slot: one task for each of its partitions sees to it (``passing``).
+
 Rejected: a task per record (a worker that goes on costs a third).
 """
 
@@ -16,8 +18,12 @@ from tidegate.consume.intake import Intake
 from tidegate.consume.isolating import Isolating
 from tidegate.consume.lanes import HALF_FULL, Buffers, Entry
 from tidegate.consume.offsets import OffsetBook, TopicPartition
+from tidegate.consume.passing import Passing
 from tidegate.consume.runtime_events import PartitionFreed, PartitionHeld, ResultStale
 from tidegate.events import Emit
+
+# At most so many are answered at once before the loop turns: some five milliseconds.
+_PASSED_A_TURN = 64
 
 
 class Workers:
@@ -48,6 +54,9 @@ class Workers:
         self._emit = emit
         self._group: asyncio.TaskGroup | None = None
         self._active: dict[asyncio.Task[None], Entry] = {}
+        self._passing = Passing(handling, intake, self._finish)
+        self._passers: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._passed_now = 0
         self._idle = asyncio.Event()
 
     def open(self, group: asyncio.TaskGroup) -> None:
@@ -60,7 +69,7 @@ class Workers:
 
     @property
     def in_hand(self) -> Collection[Entry]:
-        """The records that are in hand."""
+        """The records that are in hand; of those of a partition that were answered at once, the oldest."""
         return self._active.values()
 
     def dispatch(self) -> None:
@@ -72,6 +81,23 @@ class Workers:
         while group is not None and (entry := self._next()) is not None:
             task = group.create_task(self._work(entry))
             self._active[task] = entry
+        if group is not None and self._handling.may_sift and self._isolating.trial is None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Answer at once what needs no slot, where none is free because of slow jobs of other sites."""
+        for partition in self._buffers.ready():
+            if partition in self._isolating.partitions or partition in self._holds.held:
+                continue
+            self._buffers.take_while(partition, self._is_answered)
+
+    def _is_answered(self, entry: Entry) -> bool:
+        if self._passed_now >= _PASSED_A_TURN or not self._intake.has_room:
+            return False
+        if not self._passing.take(entry, has_slot=False):
+            return False
+        self._pass_on(entry)
+        return True
 
     async def drain(self, partitions: Iterable[TopicPartition], deadline_s: float) -> int:
         """Wait for work in hand of these partitions; cut off the rest at the deadline and count it."""
@@ -90,14 +116,72 @@ class Workers:
             for task in cut:
                 task.cancel()
             # A handler that swallows its cancellation must not hold up the group.
+            abandoned = sum(self._records_of(task) for task in cut)
             if cut:
                 await asyncio.wait(cut, timeout=CANCEL_S)
-            return len(cut)
+            return abandoned
         return 0
+
+    def _records_of(self, task: asyncio.Task[None]) -> int:
+        partition = self._active[task].partition
+        return self._passing.count(partition) if self._passers.get(partition) is task else 1
 
     def _next(self) -> Entry | None:
         """Take a slot and the record that is to have it; None when either is missing."""
-        if self._group is None or self._isolating.trial is not None:
+        while (entry := self._taken()) is not None:
+            if not self._may_pass(entry) or not self._passing.take(entry, has_slot=True):
+                return entry
+            self._pass_on(entry)
+        return None
+
+    def _may_pass(self, entry: Entry) -> bool:
+        """Say whether a record may be answered at once: whoever is under suspicion, or tried, is not."""
+        partition = entry.partition
+        return partition not in self._isolating.partitions and partition not in self._holds.held
+
+    def _pass_on(self, entry: Entry) -> None:
+        """See to it that what was answered at once is produced, and that the loop turns now and then."""
+        partition = entry.partition
+        if partition not in self._passers:
+            assert self._group is not None
+            task = self._passers[partition] = self._group.create_task(self._pass(partition))
+            self._active[task] = entry
+            # Also for one that is cancelled before it begins.
+            task.add_done_callback(functools.partial(self._passer_ended, partition))
+        if not self._passed_now:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._passed_now += 1
+
+    def _turn(self) -> None:
+        self._passed_now = 0
+        self._room.set()
+
+    async def _pass(self, partition: TopicPartition) -> None:
+        """Send batch after batch of what was answered at once, until nothing waits."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while self._passing.waits(partition):
+                self._active[task] = self._passing.oldest(partition)
+                await self._passing.send(partition)
+                self.dispatch()
+        finally:
+            # In the same turn in which nothing waits: what comes next needs another task.
+            self._passer_ended(partition, task)
+
+    def _passer_ended(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
+        if self._passers.get(partition) is not task:
+            return
+        del self._passers[partition]
+        self._active.pop(task, None)
+        self._passing.drop(partition)
+        if self._isolating.trial is not None:
+            self._isolating.note_in_hand(self._intake.in_hand)
+        self._idle.set()
+        self._room.set()
+
+    def _taken(self) -> Entry | None:
+        if self._group is None or self._isolating.trial is not None or self._passed_now >= _PASSED_A_TURN:
             return None
         entry = self._intake.next(self._buffers)
         if entry is None:
@@ -136,7 +220,8 @@ class Workers:
                     self._intake.done(entry)
                     if self._isolating.trial is not None:
                         self._isolating.note_in_hand(self._intake.in_hand)
-                entry = self._next()
+                # Whoever was told to end, and whose handler would not hear of it, begins nothing more.
+                entry = None if task.cancelling() else self._next()
                 if not self._idle.is_set():
                     self._idle.set()
         finally:
@@ -146,7 +231,8 @@ class Workers:
 
     def _handled(self, entry: Entry) -> None:
         """What the outcome asks for is on its way: the slot is the next one's."""
-        if self._intake.handled(entry):
+        task = asyncio.current_task()
+        if self._intake.handled(entry) and not (task is not None and task.cancelling()):
             self.dispatch()
 
     async def _handle_alone(self, entry: Entry) -> bool:

@@ -198,6 +198,13 @@ class FakeSink:
         await self.gate.wait()
         return ack
 
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Append all at once, acknowledge when the gate is open."""
+        for record in records:
+            self.sent.append(msgspec.structs.replace(record))
+            self._broker.append(record)
+        await self.gate.wait()
+
 
 class FakeReader:
     """Reads partitions of a ``FakeBroker`` as journals are read."""
