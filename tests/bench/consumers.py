@@ -20,7 +20,7 @@ from tidegate.consume.kafka_sink import KafkaSink
 from tidegate.consume.kafka_source import KafkaSource
 from tidegate.consume.plan import Plan
 from tidegate.consume.runtime import Runtime
-from tidegate.consume.service import Sink, Work
+from tidegate.consume.service import BatchSink, Work
 from tidegate.consume.transport import Source
 from tidegate.events import Event
 from tidegate.memory import return_freed_memory
@@ -169,7 +169,7 @@ async def in_memory(records: int, meter_of: Callable[[int], Meter]) -> Meter:
     return meter
 
 
-async def through(source: Source, sink: Sink, tracing: Tracing, meter: Meter) -> None:
+async def through(source: Source, sink: BatchSink, tracing: Tracing, meter: Meter) -> None:
     """Run the runtime on a source until the meter has seen enough."""
     clock = SystemClock()
     runtime = Runtime(

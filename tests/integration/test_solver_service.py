@@ -55,7 +55,7 @@ async def running(made: Context[Settings], broker: FakeBroker, *, kill: bool = F
             plan=PLAN,
             service=solver,
             source=FakeSource(broker, group=PLAN.group, topics=PLAN.all_topics),
-            sink=made.sink,
+            sink=FakeSink(broker),
             settings=RuntimeSettings(commit_interval_s=0.01, drain_deadline_s=0.1, window=2_500),
             clock=made.clock,
             broker_clock=BrokerClock(made.clock),

@@ -6,7 +6,7 @@ a record may kill its process at once, late, or by the mere reading of it; other
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from hypothesis import given, settings
@@ -181,6 +181,10 @@ class MortalSink:
         if self._process.dead:
             await asyncio.get_running_loop().create_future()
         return self._world.broker.append(record)
+
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Nobody here answers at once."""
+        raise AssertionError
 
 
 class MortalSource(FakeSource):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 from support.runtime import PLAN, ScriptedService, state_of
@@ -33,6 +34,10 @@ class SlowSink:
         ack = self._broker.append(record)
         await self._clock.sleep(ACK_S)
         return ack
+
+    async def send_batch(self, records: Sequence[Outgoing]) -> None:
+        """Nobody here answers at once."""
+        raise AssertionError
 
 
 async def campaign() -> tuple[float, float]:
