@@ -23,11 +23,14 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from bench import row_demo, row_fetcher, row_runtime, row_solver, row_storer
+from bench import row_demo, row_fetcher, row_runtime, row_solver, row_storer, row_telemetry
 from bench.report import Machine, Row, Run, compared, figures, merged, paced, page
 from bench.rig import rig
 
-ROWS = {module.SPEC.name: module for module in (row_runtime, row_fetcher, row_storer, row_solver, row_demo)}
+ROWS = {
+    module.SPEC.name: module
+    for module in (row_runtime, row_fetcher, row_telemetry, row_storer, row_solver, row_demo)
+}
 _DOCS = Path(__file__).parents[2] / "docs"
 
 
