@@ -111,6 +111,17 @@ async def test_a_token_goes_back_through_the_pages_own_form(answer: str) -> None
     assert headers["Origin"] == url.removesuffix("/page?x=1")
 
 
+@pytest.mark.parametrize("lifetime_s", [110.0, 0.0], ids=["alive", "dead"])
+async def test_a_copy_of_a_job_that_was_answered_ends(lifetime_s: float) -> None:
+    """C5: the answer's other record goes on. A used token is not handed in, a dead one not bought anew."""
+    guard = Guarded()
+    async with guarded(guard) as (service, url):
+        request = request_of(await run(service, url))
+        outcome = await resume(service, request, repeated=True, answered_before=True, lifetime_s=lifetime_s)
+    assert outcome == Done()
+    assert guard.forms == []
+
+
 async def test_a_paid_solve_is_in_the_pages_state() -> None:
     """What was paid is stored with the page."""
     async with guarded(Guarded()) as (service, url):

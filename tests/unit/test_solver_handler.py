@@ -361,9 +361,25 @@ class TestRedo:
             again = await b.handle(b.put(request))
             assert [o.topic for o in again] == [Topic.CAPTCHA_SOLUTIONS]
             second = solutions(again)[0]
-            assert second == msgspec.structs.replace(first, lifetime_s=second.lifetime_s, repeated=True)
+            told = {"repeated": True, "answered_before": True}
+            assert second == msgspec.structs.replace(first, lifetime_s=second.lifetime_s, **told)
             assert not first.repeated
+            assert not first.answered_before
             assert second.lifetime_s == pytest.approx(first.lifetime_s - 10)
+            assert len(b.vendor.charges) == 1
+
+        play(scenario)
+
+    def test_a_job_submitted_again_under_its_id_is_no_copy(self) -> None:
+        """M4: it gets the stored answer too, but nobody else goes on for it (C5)."""
+
+        async def scenario(b: Bench) -> None:
+            request = a_request()
+            await b.handle(b.put(request))
+            state = msgspec.structs.replace(request.state, accepted_at_ms=request.state.accepted_at_ms + 1)
+            (second,) = solutions(await b.handle(b.put(msgspec.structs.replace(request, state=state))))
+            assert second.repeated
+            assert not second.answered_before
             assert len(b.vendor.charges) == 1
 
         play(scenario)

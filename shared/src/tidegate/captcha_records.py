@@ -104,6 +104,7 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     ``cost`` in US dollars is what was paid, also where the answer is not ``solved``. ``code`` is the solving
     service's error code, or ours; ``exhausted`` the budget that is used up, where that is why. ``repeated``:
     the same answer may have been given before, so that a site may refuse a token because it was used.
+    ``answered_before``: it was given, and to a record of this very job, which goes on by that one.
     """
 
     version: int = VERSION
@@ -121,6 +122,7 @@ class CaptchaSolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     code: str | None = None
     exhausted: Scope | None = None
     repeated: bool = False
+    answered_before: bool = False
 
 
 class SolutionVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,7 +177,8 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The solver's journal entry on ``captcha-tasks``, keyed by request id: pay once.
 
     ``answer`` is what was answered, without the request in it, to answer a duplicate from: a whole one
-    would not fit where the request is near its own limit (C9).
+    would not fit where the request is near its own limit (C9). ``accepted_at_ms`` is the job's: it tells a
+    copy of a job from another job under the same id; 0 where it is not known.
     """
 
     version: int = VERSION
@@ -187,6 +190,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     polls: int = 0
     max_cost: float
     answer: bytes | None = None
+    accepted_at_ms: int = 0
 
 
 def request_id(state: JobState) -> str:

@@ -9,7 +9,8 @@ class FetchDone(Event, frozen=True):
     """The one line of a job's fetch: where, how it ended, and what it cost.
 
     ``outcome`` is ``page``, ``challenge`` (a request for its solution), ``forwarded``, ``held`` (put aside),
-    ``deferred`` (its answer was, by another job's solve), or the class or reason of a failure.
+    ``deferred`` (its answer was, by another job's solve), ``copy`` (the job goes on by another record), or
+    the class or reason of a failure.
     ``challenged``: the site answered with a challenge, whatever became of the job then.
     ``place`` is scheme, host and path. Sizes in bytes, before and after decoding. ``proxy`` is the id of the
     listed proxy that the answer came through.

@@ -17,6 +17,11 @@ def forwarded(work: Work[Task]) -> FetchDone:
     return _line(work, "forwarded", None, challenged=False)
 
 
+def copy(work: Work[Task]) -> FetchDone:
+    """Return what is told of a job that goes on by another record."""
+    return _line(work, "copy", None, challenged=False)
+
+
 def ended(work: Work[Task], outcome: Outcome, response: Response | None) -> FetchDone:
     """Return what is told of a job: where, how it ended, what it cost."""
     met = response is not None and isinstance(response.found, Challenge)

@@ -20,6 +20,7 @@ from yarl import URL
 
 from tidegate_fetcher import (
     classify,
+    copies,
     fetch_lines,
     requests,
     routing,
@@ -117,6 +118,9 @@ class Fetcher:
         if forwarded is not None:
             self._emit(fetch_lines.forwarded(work))
             return forwarded
+        if copies.is_one(task):
+            self._emit(fetch_lines.copy(work))
+            return Done()
         state = work.job.state
         ended = turns.late(state, task.job, self._age_s(state)) or self._of_run(work)
         if ended is not None:
@@ -133,6 +137,7 @@ class Fetcher:
             self._emit(fetch_lines.ended(work, outcome, response))
         now_ms = self._broker_clock.now_ms()
         if isinstance(task, ResumeTask):
+            outcome = copies.later(outcome, work.job.state)
             self._identities.answered(work.job.state, task.solution, outcome, response, now_ms)
             first = self._tenures.is_first(work.record)
             outcome = with_verdict(outcome, response, task.solution, work.record, first=first)
@@ -239,8 +244,7 @@ class Fetcher:
         user_agent = solution.user_agent or solution.request.identity.user_agent
         submit = requests.of_answer(task.job, task.url, solution, user_agent, self._recipe(task))
         if solution.status is not SolutionStatus.SOLVED or submit is None:
-            now_ms = self._broker_clock.now_ms()
-            return self._challenges.unsolved(work, task.job, solution, now_ms), None
+            return self._challenges.unsolved(work, task.job, solution, self._broker_clock.now_ms()), None
         if self._token_left_s(work.record, solution) < self._submit_margin_s:
             return self._solve_failed(work, task.job, "The token died before it could be used."), None
         state = work.job.state

@@ -68,11 +68,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
 
 def solution(
-    request: CaptchaRequest, answer: Answer, now_ms: int, *, repeated: bool = False
+    request: CaptchaRequest,
+    answer: Answer,
+    now_ms: int,
+    *,
+    repeated: bool = False,
+    answered_before: bool = False,
 ) -> CaptchaSolution:
     """Return the solution record, with the life that the token has left now.
 
-    ``repeated`` where the same answer may have been given before.
+    ``repeated`` where the same answer may have been given before, ``answered_before`` where it was, to the
+    same job.
     """
     passed_s = max(0.0, (now_ms - answer.answered_at_ms) / 1000)
     return CaptchaSolution(
@@ -90,6 +96,7 @@ def solution(
         code=answer.error_code,
         exhausted=answer.exhausted,
         repeated=repeated,
+        answered_before=answered_before,
     )
 
 

@@ -137,7 +137,9 @@ class Solver:
         known = journal.get(request.request_id)
         if known is not None and known.answer is not None:
             left = self._budget.leftover(request.request_id)
-            return (self._repeat(request, known.answer), *left), known.answer
+            # Another job may have the same id: one that was submitted again.
+            same = known.accepted_at_ms == request.state.accepted_at_ms
+            return (self._repeat(request, known.answer, answered_before=same), *left), known.answer
         try:
             answer = await (
                 self._buyer.buy(work, journal) if known is None else self._buyer.redo(work, known)
@@ -203,12 +205,20 @@ class Solver:
             in_doubt=entry is not None,
         )
 
-    def _repeat(self, request: CaptchaRequest, answer: Answer) -> Outgoing:
+    def _repeat(self, request: CaptchaRequest, answer: Answer, *, answered_before: bool = False) -> Outgoing:
         self._emit(events.AnswerRepeated(request_id=request.request_id, status=answer.status))
-        return self._solution(request, answer, repeated=True)
+        return self._solution(request, answer, repeated=True, answered_before=answered_before)
 
-    def _solution(self, request: CaptchaRequest, answer: Answer, *, repeated: bool) -> Outgoing:
-        solution = answers.solution(request, answer, self._broker_clock.now_ms(), repeated=repeated)
+    def _solution(
+        self, request: CaptchaRequest, answer: Answer, *, repeated: bool, answered_before: bool = False
+    ) -> Outgoing:
+        solution = answers.solution(
+            request,
+            answer,
+            self._broker_clock.now_ms(),
+            repeated=repeated,
+            answered_before=answered_before,
+        )
         return Outgoing(
             topic=Topic.CAPTCHA_SOLUTIONS, site=request.state.site, value=records.encode(solution)
         )

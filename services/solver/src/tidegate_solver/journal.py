@@ -20,6 +20,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a request stands. ``changed_at_ms`` and ``created_at_ms`` are of the broker's clock.
 
     ``max_cost`` in US dollars is what was reserved. ``answer`` is there once the request is answered.
+    ``accepted_at_ms`` is of the job that asked, 0 where that is not known.
     """
 
     state: TaskState
@@ -29,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     task_id: str | None = None
     created_at_ms: int | None = None
     answer: Answer | None = None
+    accepted_at_ms: int = 0
 
 
 class Journal:
@@ -52,12 +54,20 @@ class Journal:
         """Return the entry of a request, None where nothing was ever reserved or all is forgotten."""
         return self._open.get(request_id) or self._answered.get(request_id)
 
-    def reserve(self, request_id: str, *, provider: str, max_cost: float, now_ms: int) -> Entry:
+    def reserve(
+        self, request_id: str, *, provider: str, max_cost: float, now_ms: int, accepted_at_ms: int = 0
+    ) -> Entry:
         """Note that money is about to be spent. Legal for a request without an entry."""
         known = self.get(request_id)
         if known is not None:
             raise _illegal(request_id, known)
-        entry = Entry(state=TaskState.RESERVED, provider=provider, max_cost=max_cost, changed_at_ms=now_ms)
+        entry = Entry(
+            state=TaskState.RESERVED,
+            provider=provider,
+            max_cost=max_cost,
+            changed_at_ms=now_ms,
+            accepted_at_ms=accepted_at_ms,
+        )
         self._open[request_id] = entry
         return entry
 

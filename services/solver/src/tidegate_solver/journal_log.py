@@ -36,6 +36,7 @@ def entry_record(site: str, partition: int, request_id: str, entry: Entry | None
                 max_cost=entry.max_cost,
                 polls=0 if entry.answer is None else entry.answer.polls,
                 answer=None if entry.answer is None else records.encode(entry.answer),
+                accepted_at_ms=entry.accepted_at_ms,
             )
         )
     return Outgoing(
@@ -58,6 +59,7 @@ def read_entry(record: Inbound) -> tuple[str, Entry | None]:
         task_id=task.task_id,
         created_at_ms=task.created_at_ms,
         answer=answer,
+        accepted_at_ms=task.accepted_at_ms,
     )
 
 

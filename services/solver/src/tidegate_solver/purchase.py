@@ -189,6 +189,7 @@ class Purchases:
             provider=order.provider.name,
             max_cost=order.offer.price,
             now_ms=self._broker_clock.now_ms(),
+            accepted_at_ms=order.request.state.accepted_at_ms,
         )
         await self._write(order, request_id)
         if not self._pulse.is_trusted():
