@@ -38,6 +38,10 @@ WARM_UP_S = 150.0
 MOST_MIB, MOST_MIB_A_MINUTE, MOST_CORE_A_MINUTE = 300.0, 1.0, 0.02
 # So many more have a place: some tasks are solved already and not yet asked after.
 _ROOM = 1.1
+# So many requests are in hand: those that wait for a place hold memory, too.
+_IN_HAND = 1.2
+# Answered requests remembered for each partition, 0.8 KB each. The default, 10,000, takes an hour to fill.
+JOURNAL_ENTRIES = 200
 
 
 def behave(url: str, behaviour: dict[str, object]) -> None:
@@ -52,7 +56,9 @@ async def stack_of(folder: Path, bootstrap: str, tasks: int) -> AsyncIterator[St
     """Run one solver and the simulated service on a broker."""
     places = str(int(tasks * _ROOM))
     env = {
-        "TIDEGATE_RUNTIME__WINDOW": str(2 * tasks),
+        # Both are full before the warm-up ends: what is judged is that nothing grows beyond its bound.
+        "TIDEGATE_RUNTIME__WINDOW": str(int(tasks * _IN_HAND)),
+        "TIDEGATE_SOLVER__JOURNAL_ENTRIES": str(JOURNAL_ENTRIES),
         "TIDEGATE_SOLVER__CONCURRENCY": places,
         "TIDEGATE_SOLVER__LEAST_CONCURRENCY": places,
         "TIDEGATE_SOLVER__CREATE_RATE": "1000",
