@@ -24,13 +24,14 @@ _KAFKA_TIMEOUT_S = 300
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the users of real Apache Kafka, before ``-m`` selects, and keep whole stacks in one worker.
+    """Mark the users of real Apache Kafka, before ``-m`` selects, and say what one worker is to run.
 
-    Two stacks at once would starve each other on two cores; a stack beside tests that compute does not.
+    Whole stacks: two at once would starve each other on two cores; a stack beside tests that compute does
+    not. And a module, so that what its tests share is made once.
     """
     for item in items:
-        if item.get_closest_marker("embedded") is not None:
-            item.add_marker(pytest.mark.xdist_group("stack"))
+        stack = item.get_closest_marker("embedded") is not None
+        item.add_marker(pytest.mark.xdist_group("stack" if stack else item.path.stem))
         if _KAFKA.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
             if item.get_closest_marker("timeout") is None:
