@@ -78,7 +78,8 @@ class JobStream:
         self._mix = mix or Mix()
         pages = manifest["pages"]
         self._plain = [page for page in pages if page["listed"] and not page["protected"]]
-        self._protected = [page for page in pages if page["protected"]]
+        # What is not listed takes a proxy or a policy that this fetcher has not.
+        self._protected = [page for page in pages if page["listed"] and page["protected"]]
         self._gone = [page for page in pages if page["status"] in (404, 410)]
         self._flaky = [page for page in pages if "flaky" in page["path"] or "busy" in page["path"]]
         self._broken = [page for page in pages if page["status"] in (403, 500)]
