@@ -17,6 +17,8 @@ _PEERS = 4_000
 _WARM_UP = 1_000
 _SITES = 64
 _SCRAPY = Path(__file__).parents[2] / ".cache" / "bench" / "bin" / "python"
+# Machines differ, and so does one machine from hour to hour: a budget in µs needs a yardstick.
+BUDGET_SCRAPY_US = 1910.0
 SPEC = RowSpec(
     name="fetcher",
     title="the whole fetcher on pages of 29 KB",
@@ -24,11 +26,13 @@ SPEC = RowSpec(
     "traces at 1 % sent by OTLP, detection, zstd, every page produced with all acknowledgements, offsets "
     "committed); the web server is another process on loopback. CPU time of the service from an empty topic "
     f"to the last page, after {_WARM_UP:,} pages of warm-up. Scrapy runs in an environment of its own, with "
-    "as many sites and requests at once, yields items and stores nothing.",
+    "as many sites and requests at once, yields items and stores nothing. The budget was set where Scrapy "
+    f"takes {BUDGET_SCRAPY_US:,.0f} µs a page; the first figure is the fetcher's time in proportion to that.",
     figures=(
-        Spec("fetcher", "µs/page", "lower", must=450.0, aim=300.0),
+        Spec("fetcher, where Scrapy takes its 1,910 µs", "µs/page", "lower", must=450.0, aim=300.0),
+        Spec("fetcher, here", "µs/page", "lower"),
         Spec("pages per CPU second, fetcher ÷ Scrapy", "", "higher", must=4.0, aim=6.0),
-        Spec("Scrapy", "µs/page", "lower"),
+        Spec("Scrapy, here", "µs/page", "lower"),
         Spec("fetcher, by wall clock", "pages/s", "higher"),
         Spec("fetcher, most memory", "MiB", "lower", must=300.0),
     ),
@@ -86,9 +90,10 @@ async def measure(rig: Rig) -> dict[str, float]:
                 took, seconds = cpu_s(fetcher) - before, loop.time() - began
     own = took / PAGES * 1e6
     return {
-        "fetcher": own,
+        "fetcher, where Scrapy takes its 1,910 µs": own / scrapy * BUDGET_SCRAPY_US,
+        "fetcher, here": own,
         "pages per CPU second, fetcher ÷ Scrapy": scrapy / own,
-        "Scrapy": scrapy,
+        "Scrapy, here": scrapy,
         "fetcher, by wall clock": PAGES / seconds,
         "fetcher, most memory": most,
     }

@@ -13,6 +13,7 @@ from tidegate.topics import Topic
 ROUNDS = 6
 PAGES = 2_000
 _WARM_UP = 1_000
+_MUST = round(450 / (450 - 30), 2)
 SPEC = RowSpec(
     name="telemetry",
     title="what telemetry costs the fetcher",
@@ -20,10 +21,11 @@ SPEC = RowSpec(
     "monitor's deltas and its log as JSON to a file, one with none of them (`TRACE_RATIO=0`, `METRICS=off`, "
     f"`STATS=false`, `LOG_LEVEL=error`). They take turns: {ROUNDS} rounds of {PAGES:,} pages of 29 KB each, "
     "now the one first, now the other, only one of them with work at a time. A figure is the median over "
-    "rounds of the ratio and of the difference within a round: slow minutes cancel out.",
+    "rounds of the ratio and of the difference within a round: slow minutes cancel out. The budget, 30 of "
+    "the 450 µs that a page may take, is a ratio of 1.07.",
     figures=(
-        Spec("telemetry, on ÷ off", "", "lower"),
-        Spec("telemetry, all of it", "µs/page", "lower", must=30.0),
+        Spec("telemetry, on ÷ off", "", "lower", must=_MUST),
+        Spec("telemetry, all of it", "µs/page", "lower"),
         Spec("fetcher without any", "µs/page", "lower"),
     ),
 )
