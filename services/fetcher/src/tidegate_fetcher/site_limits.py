@@ -58,32 +58,33 @@ class SiteLimits:
 
     def ask(self, site: str, claim: Claim, now: float) -> Go | Wait | Later | Never:
         """Ask for a turn."""
-        answer = self.turn_away(site, claim, now)
-        if answer is not None:
-            return answer
         rule, load = self._rule_of(site), self._of(site, now)
-        ahead = sum(load.waiting[: claim.rank + 1])
-        if load.running < rule.concurrency and not ahead and load.slots.wait_s(rule, now) <= 0:
+        answer = self._judge(load, rule, claim, now)
+        if isinstance(answer, Go):
             self._start(load, rule, claim, now)
-            return Go()
-        load.waiting[claim.rank] += 1
-        return Wait()
+        elif isinstance(answer, Wait):
+            load.waiting[claim.rank] += 1
+        return answer
 
     def turn_away(self, site: str, claim: Claim, now: float) -> Later | Never | None:
         """Book a slot where ``ask`` would; None where it has a turn, or lets the job wait in hand."""
-        rule, load = self._rule_of(site), self._of(site, now)
+        answer = self._judge(self._of(site, now), self._rule_of(site), claim, now)
+        return answer if isinstance(answer, Later | Never) else None
+
+    def _judge(self, load: _Site, rule: SiteRule, claim: Claim, now: float) -> Go | Wait | Later | Never:
+        """Say what becomes of a claim. Only a slot is booked; a turn or a place in the queue is not taken."""
         load.slots.came(claim, now)
         ahead = sum(load.waiting[: claim.rank + 1])
         free = load.running < rule.concurrency
         wait_s = load.slots.wait_s(rule, now, ahead)
         if free and not ahead and wait_s <= 0:
-            return None
+            return Go()
         guess_s = _pace_s(load, rule, now)
         in_line_s = 0.0 if free and not ahead else (ahead + 1) * guess_s
         expected_s = max(in_line_s, wait_s)
         behind = not claim.came_before and load.slots.is_booked(claim.lane, now + expected_s)
         if expected_s <= self._wait_s and not behind:
-            return None
+            return Wait()
         return load.slots.book(rule, claim, now, guess_s=guess_s, expected_s=expected_s)
 
     def promote(self, site: str, claim: Claim, now: float) -> float | None:
