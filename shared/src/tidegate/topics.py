@@ -74,6 +74,8 @@ DELAYS: dict[Topic, float] = {
     Topic.RETRY_1D: 86_400.0,
     Topic.RETRY_4D: 345_600.0,
 }
+# Sooner than that no delay topic brings a job back.
+SHORTEST_DELAY_S = min(DELAYS.values())
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):

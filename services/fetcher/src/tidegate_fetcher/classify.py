@@ -9,13 +9,12 @@ from email.utils import parsedate_to_datetime
 from tidegate.outcome import Dead, Defer, ErrorClass, Outcome, Retry
 from tidegate.records import JobState
 from tidegate.sites import without_credentials
+from tidegate.topics import SHORTEST_DELAY_S
 
 from tidegate_fetcher.detection import Block
 from tidegate_fetcher.exchange import ExchangeError, Headers, RefusedError, Response, RulesUnknownError
 
 _MAX_DIGITS = 12
-# Sooner than that no delay topic brings a job back.
-_SHORTEST_S = 2.0
 
 
 def failure(response: Response, max_retries: int | None, state: JobState) -> Retry | None:
@@ -95,7 +94,7 @@ def stood_still(state: JobState) -> Defer:
     It costs no attempt, and the hop stays: whoever took the job over meanwhile has a copy of it, and one that
     went on with another hop would buy a solve of its own (M4).
     """
-    return Defer(delay_s=_SHORTEST_S, message="This fetcher stood still while it asked.", state=state)
+    return Defer(delay_s=SHORTEST_DELAY_S, message="This fetcher stood still while it asked.", state=state)
 
 
 def solve_failed(

@@ -24,6 +24,7 @@ from enum import StrEnum
 import msgspec
 from tidegate.challenge_kinds import FACTS, AnswerKind
 from tidegate.records import ChallengeKind
+from tidegate.topics import SHORTEST_DELAY_S
 
 TOKEN = "token"  # noqa: S105 -- the name of a group
 
@@ -31,7 +32,7 @@ Visitor = tuple[str, str]
 JobName = tuple[str, str]
 
 _WEIGHT = 0.3
-_SHORTEST_MS = 2_000
+_SHORTEST_MS = int(SHORTEST_DELAY_S * 1000)
 _LEAST_PATIENCE_MS = 60_000
 _FURTHEST_MS = 3_600_000
 

@@ -4,13 +4,13 @@ import msgspec
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
 from tidegate.proxies import Proxy, is_id
 from tidegate.records import JobState
-from tidegate.topics import Topic
+from tidegate.topics import SHORTEST_DELAY_S, Topic
 
 from tidegate_fetcher.exchange import Request
 from tidegate_fetcher.proxy_standing import ProxyOutcome
 
-# Sooner than that no delay topic brings a job back; later, nobody looks whether the list has changed.
-_SHORTEST_S, _LONGEST_S = 2.0, 60.0
+# Later than that nobody looks whether the list has changed.
+_LONGEST_S = 60.0
 _OTHER_PROXY = frozenset({ErrorClass.NETWORK, ErrorClass.RATE_LIMITED, ErrorClass.BLOCKED})
 
 
@@ -50,7 +50,7 @@ def missed(way: NoWay, state: JobState) -> Defer | Dead:
             message=f"The job names the proxy {way.unknown}, which is not on the list of proxies.",
             state=state,
         )
-    wait_s = min(max(way.wait_s, _SHORTEST_S), _LONGEST_S)
+    wait_s = min(max(way.wait_s, SHORTEST_DELAY_S), _LONGEST_S)
     return Defer(delay_s=wait_s, message="No proxy is healthy.", state=state)
 
 
