@@ -5,6 +5,7 @@ a secret instead. A variable with our prefix that nobody reads is an error, beca
 must not pass in silence. Each service adds a section of its own and ignores those of the others.
 """
 
+import json
 import os
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -37,6 +38,26 @@ SECTIONS = (
 )
 
 S = TypeVar("S", bound="Settings")
+
+
+def listed(value: Any) -> Any:
+    """Read a list from the environment: JSON, or items between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def from_json(value: Any) -> Any:
+    """Let an environment variable carry a JSON object; empty text means none. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.strip() else {}
+    except ValueError as error:
+        message = f"not a JSON object: {error}"
+        raise ValueError(message) from error
 
 
 class Section(BaseModel):

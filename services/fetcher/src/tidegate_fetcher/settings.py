@@ -3,7 +3,6 @@
 Each field says what it means, its unit, its range and why it has its default.
 """
 
-import json
 from ipaddress import ip_network
 from typing import Any, Literal
 
@@ -186,12 +185,7 @@ class FetcherSettings(PolicySettings, ProxySettings, WallSettings):
     @field_validator("allowed_ports", "denied_networks", "solve_hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Read a list from the environment: JSON, or items between commas."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return [item.strip() for item in value.split(",") if item.strip()]
+        return tidegate.settings.listed(value)
 
     @field_validator("allowed_ports")
     @classmethod

@@ -1,12 +1,11 @@
 """Settings of the monitor: the environment's ``TIDEGATE_MONITOR__<FIELD>``, validated."""
 
-import json
 from typing import Any
 
 import tidegate.settings
 from pydantic import Field, SecretStr, field_validator
 from tidegate.alert_rules import Rule, changed, load
-from tidegate.settings import Section
+from tidegate.settings import Section, from_json, listed
 
 
 class MonitorSettings(Section):
@@ -51,20 +50,12 @@ class MonitorSettings(Section):
     @field_validator("hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Read a list from the environment: JSON, or items between commas."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return [item.strip() for item in value.split(",") if item.strip()]
+        return listed(value)
 
     @field_validator("alerts", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
-        """Let an environment variable carry a JSON object; empty text changes nothing."""
-        if not isinstance(value, str):
-            return value
-        return json.loads(value) if value.strip() else {}
+        return from_json(value)
 
     @field_validator("alerts")
     @classmethod

@@ -1,6 +1,5 @@
 """Settings of the solver: which solving services, at what price, how patiently."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,28 +7,17 @@ from pydantic import BeforeValidator, Field, SecretStr
 from tidegate.errors import ConfigurationError
 from tidegate.proxies import parse
 from tidegate.records import ChallengeKind, Route
-from tidegate.settings import Section
+from tidegate.settings import Section, from_json
 from tidegate.settings import Settings as SharedSettings
 
 # A handler that has not ended by then is cut off by the runtime; ours end well before.
 HANDLER_DEADLINE_S = 900.0
 
 
-def _from_json(value: Any) -> Any:
-    """Let an environment variable carry a JSON object; empty text means none."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value) if value.strip() else {}
-    except ValueError as error:
-        message = f"not a JSON object: {error}"
-        raise ValueError(message) from error
-
-
 def _proxies(value: Any) -> Any:
     """Let the proxies come as the fetcher's own list, whose ids are known, or as a JSON object."""
     if not isinstance(value, str) or not value.strip() or value.lstrip().startswith("{"):
-        return _from_json(value)
+        return from_json(value)
     try:
         return {proxy.id: proxy.url for proxy in parse(value.encode()).proxies}
     except ConfigurationError as error:
@@ -73,14 +61,14 @@ class ProviderSettings(Section):
     poll_interval_s: float | None = Field(
         None, ge=0.05, le=60, description="Instead of the profile's wait between polls; for simulations."
     )
-    prices: Annotated[dict[ChallengeKind, Price], BeforeValidator(_from_json)] = Field(
+    prices: Annotated[dict[ChallengeKind, Price], BeforeValidator(from_json)] = Field(
         {}, description='Prices instead of the price file\'s, as JSON: {"recaptcha_v2": 0.003}.'
     )
-    task_types: Annotated[dict[ChallengeKind, str], BeforeValidator(_from_json)] = Field(
+    task_types: Annotated[dict[ChallengeKind, str], BeforeValidator(from_json)] = Field(
         {},
         description="Task types by kind instead of the profile's, as JSON; an empty text takes a kind out.",
     )
-    extra_task_fields: Annotated[dict[str, Any], BeforeValidator(_from_json)] = Field(
+    extra_task_fields: Annotated[dict[str, Any], BeforeValidator(from_json)] = Field(
         {}, description="Put into every task as they are, as JSON; a router's preset, for example."
     )
 
@@ -97,7 +85,7 @@ class SolverSettings(ProviderSettings):
         "ucaptcha",
         description="Name of the solving service, where there is one only: a profile's, as a rule.",
     )
-    providers: Annotated[dict[str, ProviderSettings], BeforeValidator(_from_json)] = Field(
+    providers: Annotated[dict[str, ProviderSettings], BeforeValidator(from_json)] = Field(
         {},
         description="Several accounts, as JSON by name; each with the fields that the single one has: "
         '{"capsolver": {"api_key": "…"}, "2captcha": {"api_key": "…", "concurrency": 20}}. '
