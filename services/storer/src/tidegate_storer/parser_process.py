@@ -23,6 +23,8 @@ _START_S = 60.0
 _HIDDEN = "TIDEGATE_"
 # Fields, links and what is around them are far below; more is a parser that writes where it must not.
 _MAX_FRAME_BYTES = 16 << 20
+# How long a process whose socket has closed is given to end by itself: its exit code says what it died of.
+_LAST_BREATH_S = 1.0
 # A timer that comes so late says that this process stood still, and nothing of the page.
 _STOOD_STILL_S = 1.0
 
@@ -130,8 +132,9 @@ class ParserProcess(asyncio.Protocol):
 
     async def end(self) -> int:
         """Kill the process if it still lives; return its exit code."""
+        grace_s = _LAST_BREATH_S if self._gone else 0.0
         self._transport.abort()
-        return await _end(self._process)
+        return await _end(self._process, grace_s)
 
     async def _greeting(self) -> dict[str, str]:
         """Return the parsers that cannot be imported, with the reason."""
@@ -222,11 +225,20 @@ class ParserProcess(asyncio.Protocol):
             self._done.set_result(Stop.TOO_SLOW)
 
 
-async def _end(process: Process) -> int:
-    """Kill a process and wait until it is gone, also when we are cancelled meanwhile: it takes no time."""
-    with suppress(ProcessLookupError):
-        process.kill()
+async def _end(process: Process, grace_s: float = 0.0) -> int:
+    """Kill a process and wait until it is gone, also when we are cancelled meanwhile: it takes no time.
+
+    One that is dying is let die first: `kill` asks the system whether the process has ended, which takes the
+    exit code away from whoever waits for it.
+    """
     gone = asyncio.ensure_future(process.wait())
+    try:
+        if grace_s:
+            await asyncio.wait({gone}, timeout=grace_s)
+    finally:
+        if not gone.done():
+            with suppress(ProcessLookupError):
+                process.kill()
     try:
         return await asyncio.shield(gone)
     except asyncio.CancelledError:
