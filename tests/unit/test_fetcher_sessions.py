@@ -302,6 +302,24 @@ def test_who_leads_and_ends_without_a_request_leads_no_longer() -> None:
     assert [record.value for record in after.besides] == [None]
 
 
+@pytest.mark.parametrize("read", [True, False], ids=["before the answer", "after the answer"])
+def test_a_lease_that_a_fetcher_left_which_stood_still_ends_with_the_copys_answer(*, read: bool) -> None:
+    """Whoever reads it, before or after that answer has come, waits for nobody (C5, M7)."""
+    stood_still, owner = identities(), identities()
+    first, kind = state("first"), challenge(CLEARANCE)
+    visit = stood_still.visit(first, JOB, NOW)
+    stood_still.buys(visit.identity, first, kind, NOW)
+    (late,) = written(stood_still)
+    assert late.value is not None
+    if read:
+        owner.learn(inbound(late.value, topic=Topic.SESSIONS, timestamp_ms=NOW), NOW)
+        assert owner.instead(visit, state("k"), kind, NOW, 0.0)
+    owner.copied(first, solution(first, CLEARANCE, visit))
+    assert owner.instead(visit, state("k"), kind, NOW, 0.0) is None
+    (known,) = written(owner)
+    assert (known.key, known.value) == (late.key, None)
+
+
 def test_nobody_is_sent_to_be_challenged_in_vain_while_a_solve_is_under_way() -> None:
     """After three challenges in a row jobs wait without asking; one page, and they are sent again."""
     ours = identities()

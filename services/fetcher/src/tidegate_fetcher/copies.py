@@ -7,6 +7,8 @@ the copy ends, whatever its answer is worth by now; one that went on would hand 
 token had died, buy a solve of its own.
 """
 
+from typing import TypeGuard
+
 import msgspec
 from tidegate.outcome import Defer, Outcome
 from tidegate.records import JobState
@@ -14,7 +16,7 @@ from tidegate.records import JobState
 from tidegate_fetcher.tasks import ResumeTask, Task
 
 
-def is_one(task: Task) -> bool:
+def is_one(task: Task) -> TypeGuard[ResumeTask]:
     """Say whether another record of the same job was given this answer before."""
     return isinstance(task, ResumeTask) and task.solution.answered_before
 

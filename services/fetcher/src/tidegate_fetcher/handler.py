@@ -120,7 +120,8 @@ class Fetcher:
             return forwarded
         if copies.is_one(task):
             self._emit(fetch_lines.copy(work))
-            return Done()
+            self._identities.copied(work.job.state, task.solution)
+            return self._identities.written(Done(), self._broker_clock.now_ms())
         state = work.job.state
         ended = turns.late(state, task.job, self._age_s(state)) or self._of_run(work)
         if ended is not None:

@@ -184,6 +184,17 @@ class Identities:
         elif led:
             self._changed.add(visitor)
 
+    def copied(self, state: JobState, solution: CaptchaSolution) -> None:
+        """Take note of an answer to a copy: nobody waits for it, and what is known here is written once more.
+
+        A fetcher that stood still writes on for a moment after its partition has gone to another. The lease
+        that it leaves would have whoever reads it next wait for a solve that is over.
+        """
+        identity = solution.request.identity.id
+        if identity is not None:
+            self._lost(_name(state))
+            self._changed.add((state.site, identity))
+
     def ended(self, state: JobState, outcome: Outcome) -> None:
         """Take note of a job's outcome: one that led, and neither asks nor comes again, leads no longer."""
         if isinstance(outcome, Defer) or not self._flights.leads(_name(state)):
