@@ -7,9 +7,12 @@ Fixed limits cost a few page faults on large buffers. Measured on the storer ove
 """
 
 import ctypes
+import gc
 
 # From <malloc.h>; mallopt has no other interface.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+# New objects after which Python looks for cycles; its own 700 are less than one poll makes of its records.
+_LOOKED_AT_AFTER = 5_000
 
 
 def trim() -> None:
@@ -29,3 +32,14 @@ def return_freed_memory() -> None:
     mallopt(_M_ARENA_MAX, 2)
     mallopt(_M_MMAP_THRESHOLD, 512 * 1024)
     mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+
+
+def collect_less() -> None:
+    """Look for garbage seldom, and never among what the start has made; call it once all is imported.
+
+    Modules and classes live as long as the process: walking through them finds nothing. A profile of the
+    fetcher on Apache Kafka had a tenth of its samples in the collector.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_LOOKED_AT_AFTER, *gc.get_threshold()[1:])

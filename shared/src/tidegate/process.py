@@ -33,7 +33,7 @@ from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import retention_ms, site_partitions
-from tidegate.memory import return_freed_memory
+from tidegate.memory import collect_less, return_freed_memory
 from tidegate.patience import until_reached
 from tidegate.probe import ready
 from tidegate.records import Inbound
@@ -142,6 +142,7 @@ def main(
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
         return 2
     return_freed_memory()
+    collect_less()
     try:
         with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
             if settings.telemetry.stats:
