@@ -10,6 +10,7 @@ quantile read from it is at most five percent off (the idea of DDSketch).
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -70,6 +71,7 @@ class StatsDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dead: tuple[DeadNote, ...] = ()
 
 
+@lru_cache(4096)
 def bucket_of(value: float) -> int:
     """Return the bucket of a positive value; what is out of all bounds goes into the first or the last."""
     return math.ceil(math.log(min(max(value, _LEAST), _MOST)) / _LOG_GROWTH)

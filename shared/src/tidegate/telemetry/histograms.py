@@ -7,8 +7,9 @@ done for an event: each time it makes a measurement, copies and hashes its attri
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,26 +22,33 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
 )
 
+from tidegate.telemetry.cells import Cells
 from tidegate.telemetry.metric import Metric
-
-Labels = Mapping[str, str]
 
 
 class _Series(msgspec.Struct):
     """What was recorded with one set of labels; there is one count more than boundaries."""
 
-    labels: Labels
+    bounds: tuple[float, ...]
     counts: list[int]
     total: float = 0.0
     least: float = math.inf
     most: float = -math.inf
 
+    def take(self, amount: float) -> None:
+        """Record an amount; what is negative, endless or no number is left out."""
+        if not 0 <= amount < math.inf:
+            return
+        self.counts[bisect_left(self.bounds, amount)] += 1
+        self.total += amount
+        if amount < self.least:  # noqa: PLR1730 -- calling min and max took as long as all the rest
+            self.least = amount
+        if amount > self.most:  # noqa: PLR1730 -- as above
+            self.most = amount
 
-class _Distribution(msgspec.Struct):
-    """One histogram; its series by the identity of their labels."""
 
-    bounds: tuple[float, ...]
-    series: dict[int, _Series] = {}
+def _empty(bounds: tuple[float, ...]) -> _Series:
+    return _Series(bounds, [0] * (len(bounds) + 1))
 
 
 class Histograms:
@@ -48,30 +56,17 @@ class Histograms:
 
     def __init__(self) -> None:
         self._since_ns = time.time_ns()
-        self._kept: dict[str, _Distribution] = {}
+        self._kept: dict[str, Cells[_Series]] = {}
 
-    def add(self, meter: Meter, metric: Metric) -> Callable[[float, Labels], None]:
-        """Begin a histogram; return what takes an amount with its labels, the same object for the same."""
-        bounds = metric.buckets
-        kept = self._kept[metric.name] = _Distribution(bounds)
-        series = kept.series
-
-        def record(amount: float, labels: Labels) -> None:
-            if not 0 <= amount < math.inf:
-                return
-            one = series.get(id(labels))
-            if one is None:
-                one = series[id(labels)] = _Series(labels, [0] * (len(bounds) + 1))
-            one.counts[bisect_left(bounds, amount)] += 1
-            one.total += amount
-            one.least = min(one.least, amount)
-            one.most = max(one.most, amount)
+    def add(self, meter: Meter, metric: Metric) -> Cells[_Series]:
+        """Begin a histogram; return what takes its amounts."""
+        cells = self._kept[metric.name] = Cells(metric.labels, partial(_empty, metric.buckets))
 
         def keep_a_place(_options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(0)] if series else []
+            return [Observation(0)] if cells.told() else []
 
         meter.create_observable_gauge(metric.name, [keep_a_place], metric.unit, metric.meaning)
-        return record
+        return cells
 
     def read_by(self, reader: MetricReader) -> None:
         """Give a reader the distributions in the places that the SDK keeps for them."""
@@ -100,20 +95,20 @@ class Histograms:
             resources.append(replace(resource, scope_metrics=scopes))
         return MetricsData(resource_metrics=resources)
 
-    def _data(self, kept: _Distribution) -> Histogram:
+    def _data(self, kept: Cells[_Series]) -> Histogram:
         now_ns = time.time_ns()
         points = []
-        for series in list(kept.series.values()):
+        for labels, series in kept.told():
             counts = tuple(series.counts)
             points.append(
                 HistogramDataPoint(
-                    attributes=series.labels,
+                    attributes=labels,
                     start_time_unix_nano=self._since_ns,
                     time_unix_nano=now_ns,
                     count=sum(counts),
                     sum=series.total,
                     bucket_counts=counts,
-                    explicit_bounds=kept.bounds,
+                    explicit_bounds=series.bounds,
                     min=series.least,
                     max=series.most,
                 )

@@ -17,16 +17,14 @@ from opentelemetry.sdk.resources import Resource
 
 from tidegate.events import Emit, Event
 from tidegate.settings import Settings
+from tidegate.telemetry.cells import Cell, Cells, Latest, Sum
 from tidegate.telemetry.histograms import Histograms
 from tidegate.telemetry.metric import Kind, Metric, Source
 from tidegate.telemetry.tally import Tallies
 
-_MOST_LABEL_SETS = 500
-
 Page = Callable[[], tuple[bytes, str]]
-Record = Callable[[Event], None]
+Move = Callable[[Event], None]
 Snapshot = Callable[[], Mapping[str, object]]
-Labels = Mapping[str, str]
 
 
 class Telemetry(msgspec.Struct, kw_only=True):
@@ -48,23 +46,22 @@ class Meters:
 
     def __init__(self, meter: Meter, metrics: Iterable[Metric], histograms: Histograms) -> None:
         self._meter = meter
-        self._by_event: dict[type[Event], list[Record]] = {}
+        self._by_event: dict[type[Event], list[Move]] = {}
         self._states: list[Metric] = []
         for metric in metrics:
             if metric.state is not None:
                 self._states.append(metric)
                 continue
-            record = (
-                histograms.add(meter, metric) if metric.kind is Kind.HISTOGRAM else _instrument(meter, metric)
+            cells: Cells[Any] = (
+                histograms.add(meter, metric) if metric.kind is Kind.HISTOGRAM else _observed(meter, metric)
             )
-            sets = LabelSets(metric.labels)
             for source in metric.sources:
-                self._by_event.setdefault(source.event, []).append(_recorder(sets, source, record))
+                self._by_event.setdefault(source.event, []).append(_mover(cells, source))
 
     def emit(self, event: Event) -> None:
         """Move whatever the event moves."""
-        for record in self._by_event.get(type(event), ()):
-            record(event)
+        for move in self._by_event.get(type(event), ()):
+            move(event)
 
     def watch(self, snapshot: Snapshot) -> None:
         """Read the declared states from ``snapshot`` whenever metrics are looked at."""
@@ -74,72 +71,41 @@ class Meters:
             )
 
 
-class LabelSets:
-    """The label sets of one metric by their values; beyond a bound they fall into one."""
+def _observed(meter: Meter, metric: Metric) -> Cells[Any]:
+    """Return the cells of a counter or a gauge.
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
-        self._known: dict[tuple[object, ...], Labels] = {}
-        self._others = dict.fromkeys(labels, "other")
-
-    def of(self, values: tuple[object, ...]) -> Labels:
-        """Return the set with these values; the same object for the same values."""
-        known = self._known.get(values)
-        if known is not None:
-            return known
-        if len(self._known) >= _MOST_LABEL_SETS:
-            return self._others
-        named = zip(self.labels, values, strict=True)
-        labels = {label: "none" if part is None else str(part) for label, part in named}
-        self._known[values] = labels
-        return labels
-
-
-def _instrument(meter: Meter, metric: Metric) -> Callable[[float, Labels], None]:
-    """Return what takes an amount with its labels.
-
-    Counters and gauges are kept here and read when somebody looks: each page moves several, and telling the
-    SDK of each movement costs more than all else that is done for an event.
+    They are kept here and read when somebody looks: each page moves several, and telling the SDK of each
+    movement costs more than all else that is done for an event.
     """
-    # By identity: ``LabelSets`` gives the same object for the same labels.
-    kept: dict[int, tuple[float, Labels]] = {}
-
-    def add(amount: float, labels: Labels) -> None:
-        before = kept.get(id(labels))
-        kept[id(labels)] = (amount if before is None else before[0] + amount, labels)
-
-    def put(amount: float, labels: Labels) -> None:
-        kept[id(labels)] = (amount, labels)
+    cells: Cells[Any] = Cells(metric.labels, Sum if metric.kind is Kind.COUNTER else Latest)
 
     def read(_options: CallbackOptions) -> Iterable[Observation]:
         # Somebody may look from another thread.
-        return [Observation(amount, labels) for amount, labels in list(kept.values())]
+        return [Observation(cell.amount, labels) for labels, cell in cells.told()]
 
     if metric.kind is Kind.COUNTER:
         meter.create_observable_counter(metric.name, [read], metric.unit, metric.meaning)
-        return add
-    meter.create_observable_gauge(metric.name, [read], metric.unit, metric.meaning)
-    return put
+    else:
+        meter.create_observable_gauge(metric.name, [read], metric.unit, metric.meaning)
+    return cells
 
 
-def _recorder(sets: LabelSets, source: Source, record: Callable[[float, Labels], None]) -> Record:
+def _mover(cells: Cells[Cell], source: Source) -> Move:
     """Return what one event does to one metric."""
-    value, scale, where = source.value, source.scale, source.where
-    fields = attrgetter(*sets.labels) if sets.labels else None
-    single = len(sets.labels) == 1
-    none = sets.of(()) if fields is None else {}
+    where, scale = source.where, source.scale
+    field, fixed = (source.value, 0.0) if isinstance(source.value, str) else (None, source.value * scale)
+    values_of = attrgetter(*cells.labels) if cells.labels else None
 
     def move(event: Event) -> None:
         if where is not None and getattr(event, where[0]) != where[1]:
             return
-        amount = getattr(event, value) if isinstance(value, str) else value
-        if amount is None:
-            return
-        if fields is None:
-            record(amount * scale, none)
-        else:
-            values = fields(event)
-            record(amount * scale, sets.of((values,) if single else values))
+        amount = fixed
+        if field is not None:
+            amount = getattr(event, field)
+            if amount is None:
+                return
+            amount *= scale
+        cells[() if values_of is None else values_of(event)].take(amount)
 
     return move
 

@@ -7,6 +7,8 @@ up under one name.
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -16,11 +18,14 @@ from tidegate.stats import BUDGET, OTHER, SERVICE, SITE, DeadNote, Part, StatsDe
 _MOST_SITES = 50
 _MOST_SUBJECTS = 100
 _MOST_NAMES = 64
+_MOST_PLACES = _MOST_SITES * _MOST_SUBJECTS
 _MOST_NOTES = 3
 _LONGEST_TEXT = 200
 # Budgets are told every two seconds while they are among the latest; there may be thousands in a life.
 _BUDGET_LASTS_S = 10.0
 
+# The sums of a subject and a name among them, or the counts of a name's buckets.
+_Place: TypeAlias = tuple[dict[Any, Any], Any]
 Snapshot = Callable[[], Mapping[str, object]]
 Change = Callable[[Event], None]
 
@@ -77,6 +82,7 @@ class Tallies:
         ``states`` are the keys of the process's snapshot that are latest values, too.
         """
         self._service, self._instance = service, instance
+        self._places: list[dict[object, _Place]] = []
         self._changes: dict[type[Event], list[Change]] = {}
         for tally in tallies:
             self._changes.setdefault(tally.event, []).append(self._change(tally))
@@ -119,6 +125,8 @@ class Tallies:
     def take(self, seconds: float) -> StatsDelta:
         """Return what was counted since the last time, with all latest values, and begin anew."""
         parts, self._parts = self._parts, {}
+        for places in self._places:
+            places.clear()
         notes, self._notes = self._notes, []
         if SITE in parts:
             parts[SITE] = _busiest(parts[SITE])
@@ -145,7 +153,61 @@ class Tallies:
                 self._last.get(BUDGET, {}).pop(subject, None)
 
     def _change(self, tally: Tally) -> Change:
-        how, scope, by, scale, where = tally.how, tally.scope, tally.by, tally.scale, tally.where
+        if tally.how is How.LAST:
+            return self._replacing(tally)
+        where, scale, times = tally.where, tally.scale, tally.how is How.TIMES
+        field, fixed = (tally.value, 0.0) if isinstance(tally.value, str) else (None, tally.value)
+        fields = tuple(each for each in (tally.by, tally.label) if each is not None)
+        values_of = attrgetter(*fields) if fields else None
+        # Where an event's values lead to, for this second: most of an event's cost would be finding it again.
+        places: dict[object, _Place] = {}
+        self._places.append(places)
+
+        def change(event: Event) -> None:
+            if where is not None and getattr(event, where[0]) != where[1]:
+                return
+            amount = fixed if field is None else getattr(event, field)
+            if amount is None:
+                return
+            values = None if values_of is None else values_of(event)
+            place = places.get(values)
+            if place is None:
+                if len(places) >= _MOST_PLACES:
+                    places.clear()
+                place = places[values] = self._place(tally, values)
+            kept, key = place
+            if times:
+                key = bucket_of(amount * scale)
+                amount = 1
+            else:
+                amount *= scale
+            kept[key] = kept.get(key, 0) + amount
+
+        return change
+
+    def _place(self, tally: Tally, values: Any) -> "_Place":
+        """Return where to add what an event with these values in its fields counts as."""
+        subject: Any = tally.subject
+        label = None
+        if tally.by is not None and tally.label is not None:
+            subject, label = values
+        elif tally.by is not None:
+            subject = values
+        elif tally.label is not None:
+            label = values
+        if subject is None:
+            return {}, ""
+        named = tally.name if tally.label is None else f"{tally.name}:{label}"
+        part = _part(self._parts.setdefault(tally.scope, {}), str(subject))
+        if tally.how is How.TIMES:
+            return part.times.setdefault(named, {}), named
+        if named not in part.sums and len(part.sums) >= _MOST_NAMES:
+            named = f"{tally.name}:{OTHER}"
+        return part.sums, named
+
+    def _replacing(self, tally: Tally) -> Change:
+        """Return what an event does to a latest value."""
+        scope, by, scale, where = tally.scope, tally.by, tally.scale, tally.where
         label, value, name, fixed = tally.label, tally.value, tally.name, tally.subject
 
         def change(event: Event) -> None:
@@ -153,24 +215,13 @@ class Tallies:
                 return
             amount = getattr(event, value) if isinstance(value, str) else value
             subject = fixed if by is None else getattr(event, by)
-            if subject is None or (amount is None and how is not How.LAST):
+            if subject is None:
                 return
             named = name if label is None else f"{name}:{getattr(event, label)}"
             if amount is None:
                 self.forget(scope, str(subject), named)
-                return
-            if how is How.LAST:
-                self.put(scope, str(subject), named, float(amount) * scale)
-                return
-            part = _part(self._parts.setdefault(scope, {}), str(subject))
-            if how is How.SUM:
-                if named not in part.sums and len(part.sums) >= _MOST_NAMES:
-                    named = f"{name}:{OTHER}"
-                part.sums[named] = part.sums.get(named, 0.0) + amount * scale
             else:
-                counts = part.times.setdefault(named, {})
-                bucket = bucket_of(amount * scale)
-                counts[bucket] = counts.get(bucket, 0) + 1
+                self.put(scope, str(subject), named, float(amount) * scale)
 
         return change
 
