@@ -126,6 +126,25 @@ def test_a_token_opens_a_guarded_page_once(visitor: Visitor, kind: str, number: 
     assert not _is_page(visitor.base, path, visitor.request("POST", action, {**fields, field: token}))
 
 
+def test_an_invisible_widget_takes_no_token_for_a_visible_one_and_the_other_way_round(
+    visitor: Visitor,
+) -> None:
+    """Who buys it as what it is not gets a token that the site refuses, though the key is right."""
+    rows = get_json(f"{visitor.base}/manifest.json")["pages"]
+    at_once = [row for row in rows if row["protected"] == "recaptcha_v2" and not row["redirects"]]
+    one_of_each = {row["invisible"]: row["path"] for row in at_once}
+    assert len(one_of_each) == 2
+    for is_invisible, path in one_of_each.items():
+        challenge = visitor.get(path)
+        assert (b'data-size="invisible"' in challenge.body) is is_invisible
+        task = {"type": "RecaptchaV2Task", "websiteKey": _key(challenge, r'data-sitekey="([^"]+)"')}
+        for says, opens in ((not is_invisible, False), (is_invisible, True)):
+            token = _buy(visitor, path, **task, **({"isInvisible": True} if says else {}))
+            action, fields = _form(visitor.get(path))
+            answer = {**fields, "g-recaptcha-response": token["gRecaptchaResponse"]}
+            assert _is_page(visitor.base, path, visitor.request("POST", action, answer)) is opens
+
+
 @pytest.mark.parametrize("version", [3, 4])
 def test_the_parts_of_a_geetest_answer_open_a_page_together(visitor: Visitor, version: int) -> None:
     """All of them, for the challenge on this page; a part of another answer is none."""

@@ -5,10 +5,12 @@ from random import Random
 
 import pytest
 from tidegate.records import ChallengeKind
+from tidegate_cli.crawl.demo_check import Served, choose
 from tidegate_cli.demo_site import extras
 from tidegate_cli.demo_site.catalog import BOUND, COMMON, Catalog
 from tidegate_cli.demo_site.challenges import (
     CLEARANCES,
+    INVISIBLE,
     LAYOUTS,
     ChallengePages,
     challenge_of,
@@ -56,10 +58,14 @@ class TestCatalog:
     def test_a_few_pages_are_behind_each_further_kind(self) -> None:
         """Each with a body of its own; those that need a proxy are there and not listed."""
         catalog = Catalog(MODULES, 400, 0.1, seed=1, guarded=2)
-        kinds = Counter(page.protection.kind for page in catalog.guarded if page.protection)
-        assert set(kinds) == {*LAYOUTS, *CLEARANCES} - set(COMMON)
-        assert set(kinds.values()) == {2}
-        assert set(BOUND) < set(kinds)
+        looks = Counter(page.protection.look for page in catalog.guarded if page.protection)
+        assert set(looks) == {*LAYOUTS, *CLEARANCES, INVISIBLE} - set(COMMON)
+        assert set(looks.values()) == {2}
+        assert set(BOUND) < set(looks)
+        invisible = catalog.find(f"/guarded/{INVISIBLE}/1.html")
+        assert invisible is not None
+        assert invisible.protection is not None
+        assert invisible.protection.kind is ChallengeKind.RECAPTCHA_V2
         assert len({page.body(b"x") for page in catalog.guarded}) == len(catalog.guarded)
         assert all(catalog.find(page.path) == page for page in catalog.guarded)
 
@@ -87,6 +93,20 @@ class TestCatalog:
         assert page is not None
         assert page.protection is None
         assert catalog.find("/doc/nothing.html") is None
+
+
+class TestChoice:
+    def test_a_few_pages_are_behind_every_challenge_the_invisible_one_counted_by_itself(self) -> None:
+        """In the order of the site; an open page only where there is room."""
+        pages = (
+            Served("/open"),
+            Served("/seen", protected=ChallengeKind.RECAPTCHA_V2, invisible=False),
+            Served("/more", protected=ChallengeKind.RECAPTCHA_V2, invisible=False),
+            Served("/unseen", protected=ChallengeKind.RECAPTCHA_V2, invisible=True),
+        )
+        behind = {page.path: page.challenge for page in pages}
+        assert choose(list(behind), behind, 2) == ["/seen", "/unseen"]
+        assert choose(list(behind), behind, 3) == ["/open", "/seen", "/unseen"]
 
 
 class TestGate:
@@ -149,8 +169,8 @@ class TestGate:
 
 
 class TestChallenges:
-    @pytest.mark.parametrize("kind", [*LAYOUTS, *CLEARANCES])
-    def test_a_challenge_is_small_and_names_its_widget(self, kind: ChallengeKind) -> None:
+    @pytest.mark.parametrize("kind", [*LAYOUTS, *CLEARANCES, INVISIBLE])
+    def test_a_challenge_is_small_and_names_its_widget(self, kind: str) -> None:
         """Under 10 kB, the vendor's script and element, the site key, the nonce; values are escaped."""
         page = ChallengePages(KEYS).render(
             kind, "/doc/a.html?v=1", "site.test", Issued("s", "nonce", 'a"<b>&c')
@@ -158,6 +178,7 @@ class TestChallenges:
         assert len(page) < 10_000
         text = page.decode()
         marks = {
+            INVISIBLE: ("www.google.com/recaptcha/api.js", "g-recaptcha", 'data-size="invisible"'),
             ChallengeKind.RECAPTCHA_V2: ("www.google.com/recaptcha/api.js", "g-recaptcha"),
             ChallengeKind.HCAPTCHA: ("js.hcaptcha.com/1/api.js", "h-captcha"),
             ChallengeKind.TURNSTILE: ("challenges.cloudflare.com/turnstile/v0/api.js", "cf-turnstile"),

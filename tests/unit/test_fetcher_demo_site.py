@@ -5,7 +5,14 @@ from random import Random
 import pytest
 from tidegate.captcha_records import Challenge
 from tidegate.records import ChallengeKind
-from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS, ChallengePages, sitekeys, template
+from tidegate_cli.demo_site.challenges import (
+    CLEARANCES,
+    INVISIBLE,
+    LAYOUTS,
+    ChallengePages,
+    sitekeys,
+    template,
+)
 from tidegate_cli.demo_site.gate import Issued
 from tidegate_fetcher import signatures
 from tidegate_fetcher.detection import Detector, lacking
@@ -21,12 +28,13 @@ ISSUED = Issued("session", "0a1b2c3d4e5f60718293a4b5c6d7e8f9", '/doc/json.html?v
 KEY_PARAMS = {ChallengeKind.GEETEST_V3: "gt", ChallengeKind.GEETEST_V4: "captcha_id"}
 
 
-@pytest.mark.parametrize("kind", list(LAYOUTS))
+@pytest.mark.parametrize("look", [*LAYOUTS, INVISIBLE])
 @pytest.mark.parametrize("status", [200, 403])
-def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: int) -> None:
+def test_a_gate_is_a_challenge_whose_form_is_whole(look: str, status: int) -> None:
     """Kind, key and every hidden field, unescaped, whatever the status; an answer finds its fields."""
     keys = sitekeys(Random(1))
-    body = ChallengePages(keys).render(kind, "/doc/json.html?v=7", "127.0.0.1", ISSUED)
+    kind = ChallengeKind.RECAPTCHA_V2 if look == INVISIBLE else ChallengeKind(look)
+    body = ChallengePages(keys).render(look, "/doc/json.html?v=7", "127.0.0.1", ISSUED)
     rule = ImageRule(selector="img#captcha", field="code") if kind is ChallengeKind.IMAGE else None
     found = DETECTOR.find(body, status=status, headers=HTML, url=URL_OF_PAGE, image=rule)
     assert isinstance(found, Challenge)
@@ -34,7 +42,8 @@ def test_a_gate_is_a_challenge_whose_form_is_whole(kind: ChallengeKind, status: 
         picture = f"http://127.0.0.1:8000/captcha/{ISSUED.nonce}.png"
         assert (found.kind, found.params, lacking(found)) == (kind, {"image_url": picture}, ("image",))
     else:
-        assert (found.kind, found.params[KEY_PARAMS.get(kind, "sitekey")]) == (kind, keys[kind])
+        assert (found.kind, found.params[KEY_PARAMS.get(kind, "sitekey")]) == (kind, keys[look])
+        assert found.params.get("invisible") == ("true" if look == INVISIBLE else None)
         assert not lacking(found)
     assert found.form is not None
     layout = LAYOUTS[kind]
@@ -62,7 +71,7 @@ def test_a_clearance_page_is_a_challenge_with_its_parameters(kind: ChallengeKind
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_page_that_carries_or_describes_a_widget_is_a_page(name: str, status: int) -> None:
     """Forms for people and a text about CAPTCHAs, with the site's frame around them."""
-    keys = {kind.value: key for kind, key in sitekeys(Random(1)).items()}
+    keys = dict(sitekeys(Random(1)))
     keys["recaptcha"] = keys[ChallengeKind.RECAPTCHA_V2]
     main = template(f"{name}.html").safe_substitute(keys)
     page = template("frame.html").substitute(title=name, head="", main=main, links="")

@@ -67,6 +67,16 @@ class TestTokens:
         assert not book.redeem(token, "key", "evil.test", 1.0).success
         assert book.redeem(token, "key", "site.test", 1.0).success
 
+    @pytest.mark.parametrize("invisible", [True, False])
+    def test_a_token_is_bound_to_the_widget_that_it_was_made_for(self, *, invisible: bool) -> None:
+        """An invisible one's is refused for a visible one's key, and the other way round."""
+        book = TokenBook(Random(1))
+        sold = Token(kind=RECAPTCHA, sitekey="key", host="site.test", invisible=invisible, solved_at=0.0)
+        text = book.issue(sold)
+        refused = book.redeem(text, "key", "site.test", 1.0, invisible=not invisible)
+        assert refused.error_codes == ("invalid-input-response",)
+        assert book.redeem(text, "key", "site.test", 1.0, invisible=invisible).success
+
     def test_a_clearance_is_bound_to_whom_it_was_sold_for(self) -> None:
         """Shown by another address or another agent it is refused, and stays good for its own."""
         book = TokenBook(Random(1))

@@ -8,6 +8,9 @@ from support.solver import KEY, a_request, challenge, profile
 from tidegate.captcha_records import Challenge
 from tidegate.challenge_kinds import FACTS
 from tidegate.records import ChallengeKind
+from tidegate_cli.simulator.orders import read_order
+from tidegate_cli.simulator.tasks import Order
+from tidegate_cli.simulator.vendors import VENDORS
 from tidegate_solver import wire
 from tidegate_solver.catalog import load_profiles
 from tidegate_solver.createtask import CreateTask
@@ -68,6 +71,22 @@ class TestCreateBody:
         chosen = profile("2captcha")
         found = Challenge(kind=V2, page_url="https://a.test/", params={"sitekey": "k", "invisible": "true"})
         assert created(chosen, found)["task"]["isInvisible"] is True
+
+    @pytest.mark.parametrize("invisible", [True, False])
+    @pytest.mark.parametrize("name", sorted(VENDORS.keys() - {"ucaptcha"}))
+    def test_the_simulated_vendors_read_invisible_in_their_own_spelling(
+        self, name: str, *, invisible: bool
+    ) -> None:
+        """As a boolean of the task, or as a flag of the form; uCaptcha's spelling is not public."""
+        params = {"sitekey": "k"} | ({"invisible": "true"} if invisible else {})
+        chosen = profile(name)
+        task = created(chosen, Challenge(kind=V2, page_url="https://a.test/", params=params))
+        type_name, url_name = "method", "pageurl"
+        if chosen.family is Family.CREATE_TASK:
+            task, type_name, url_name = task["task"], "type", "websiteURL"
+        order = read_order(VENDORS[name], task[type_name], task, url_name=url_name)
+        assert isinstance(order, Order)
+        assert (order.kind.name, order.invisible) == (V2, invisible)
 
     def test_ucaptcha_gets_no_field_that_is_not_public(self) -> None:
         """The unverified service gets type, websiteURL and websiteKey, and nothing that we made up."""

@@ -10,7 +10,6 @@ import aiohttp
 import msgspec
 from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
-from tidegate.records import ChallengeKind
 
 from tidegate_cli.commands._crawl import choose_broker, data_dir, run_crawl
 from tidegate_cli.commands._execute import Place
@@ -80,17 +79,17 @@ class _Demo:
     def __init__(self, data: Path, pages: int | None) -> None:
         self._data = data
         self._pages = pages
-        self._kinds: tuple[ChallengeKind, ...] = ()
+        self._challenges: tuple[str, ...] = ()
 
     async def prepare(self, stack: Stack) -> tuple[Source, ...]:
         """Write the URLs to crawl into a file."""
         served = await _manifest(stack)
         urls = (await _get(stack, "/urls.txt")).decode().split()
         by_url = {f"{stack.demo_url}{page.path}": page for page in served}
-        chosen = choose(urls, {url: page.protected for url, page in by_url.items()}, self._pages)
+        chosen = choose(urls, {url: page.challenge for url, page in by_url.items()}, self._pages)
         if self._pages is not None and len(chosen) < self._pages:
             raise ConfigurationError(f"The demo site has {len(urls)} pages; --pages asks for {self._pages}.")
-        self._kinds = tuple({kind for url in chosen if (kind := by_url[url].protected) is not None})
+        self._challenges = tuple({name for url in chosen if (name := by_url[url].challenge) is not None})
         path = self._data / "demo-urls.txt"
         await asyncio.to_thread(path.write_text, "".join(f"{url}\n" for url in chosen))
         return (Source("urls.txt", path),)
@@ -98,7 +97,7 @@ class _Demo:
     async def check(self, stack: Stack, db: Warehouse, run: str) -> DemoChecks:
         """Compare every stored body with what the site says it served."""
         served = {f"{stack.demo_url}{page.path}": page for page in await _manifest(stack)}
-        return await check_bodies(db, run, served, self._kinds)
+        return await check_bodies(db, run, served, self._challenges)
 
 
 async def _manifest(stack: Stack) -> tuple[Served, ...]:

@@ -19,21 +19,25 @@ class Served(msgspec.Struct, frozen=True):
     path: str
     status: int = 200
     protected: ChallengeKind | None = None
+    invisible: bool | None = None
     sha256: str | None = None
 
+    @property
+    def challenge(self) -> str | None:
+        """What the page is behind: a kind, or the invisible one of its kind; None for an open page."""
+        return f"{self.protected}, invisible" if self.invisible else self.protected
 
-def choose(
-    urls: Sequence[str], protected: Mapping[str, ChallengeKind | None], count: int | None
-) -> list[str]:
-    """Return ``count`` URLs in their order, with a page of each kind of challenge where they fit."""
+
+def choose(urls: Sequence[str], protected: Mapping[str, str | None], count: int | None) -> list[str]:
+    """Return ``count`` URLs in their order, with a page behind each challenge where they fit."""
     if count is None or count >= len(urls):
         return list(urls)
-    first_of_kind: dict[ChallengeKind, str] = {}
+    first_behind: dict[str, str] = {}
     for url in urls:
-        kind = protected.get(url)
-        if kind is not None:
-            first_of_kind.setdefault(kind, url)
-    wanted = set(list(first_of_kind.values())[:count])
+        challenge = protected.get(url)
+        if challenge is not None:
+            first_behind.setdefault(challenge, url)
+    wanted = set(list(first_behind.values())[:count])
     for url in urls:
         if len(wanted) >= count:
             break
@@ -42,25 +46,25 @@ def choose(
 
 
 async def check_bodies(
-    db: Warehouse, run: str, served: Mapping[str, Served], kinds: Sequence[ChallengeKind]
+    db: Warehouse, run: str, served: Mapping[str, Served], challenges: Sequence[str]
 ) -> DemoChecks:
-    """Check the bodies of all pages of a run, and that a page of each of ``kinds`` was solved."""
+    """Check the bodies of all pages of a run, and that a page behind each of ``challenges`` was solved."""
     database = quoted(db.database)
     checked = 0
     differing: list[str] = []
-    solved: set[ChallengeKind] = set()
+    solved: set[str] = set()
     query = (
         f"SELECT url, status, challenges, lower(hex(SHA256(body))) FROM {database}.pages_with_bodies"
         " WHERE run = {run:String} SETTINGS max_block_size = 256"
     )
     async for block in db.blocks(query, {"run": run}):
-        for url, status, challenges, sha256 in block:
+        for url, status, met, sha256 in block:
             page = served.get(url)
             checked += 1
             if page is None or page.status != status or page.sha256 != sha256:
                 differing.append(url)
-            elif page.protected is not None and challenges:
-                solved.add(page.protected)
+            elif page.challenge is not None and met:
+                solved.add(page.challenge)
     problems = []
     if differing:
         problems.append(
@@ -69,5 +73,5 @@ async def check_bodies(
         )
     if not checked:
         problems.append("No body was stored.")
-    problems += [f"No page behind {kind} was solved." for kind in kinds if kind not in solved]
+    problems += [f"No page behind {name} was solved." for name in challenges if name not in solved]
     return DemoChecks(bodies_checked=checked, bodies_differing=len(differing), problems=tuple(problems))

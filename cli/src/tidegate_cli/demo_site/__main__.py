@@ -44,7 +44,7 @@ def _arguments() -> argparse.Namespace:
         "--grace", type=int, default=0, help="further protected pages a verified session may view"
     )
     parser.add_argument(
-        "--guarded", type=int, default=0, help="pages behind each kind of challenge beside the common three"
+        "--guarded", type=int, default=0, help="pages behind each challenge beside the common three"
     )
     parser.add_argument(
         "--clearance-s", type=float, help="seconds for which a clearance lasts; each kind's own by default"

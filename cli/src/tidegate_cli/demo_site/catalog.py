@@ -12,13 +12,18 @@ from urllib.parse import quote
 import msgspec
 from tidegate.records import ChallengeKind
 
-from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS
+from tidegate_cli.demo_site.challenges import CLEARANCES, INVISIBLE, LAYOUTS
 
 # Documents are behind these; a few pages of their own are behind each of the others.
 COMMON = (ChallengeKind.RECAPTCHA_V2, ChallengeKind.HCAPTCHA, ChallengeKind.TURNSTILE)
 # Solved only through the proxy of whom they shall clear: among the site's URLs where there is a proxy.
 # So are those behind a picture, which only a policy tells from any other, where visitors have one.
 BOUND = (ChallengeKind.CLOUDFLARE_CHALLENGE, ChallengeKind.DATADOME)
+# What the guarded pages are behind: the kind, and whether its widget is invisible.
+_GUARDED = (
+    *((kind, False) for kind in (*LAYOUTS, *CLEARANCES) if kind not in COMMON),
+    (ChallengeKind.RECAPTCHA_V2, True),
+)
 _LEAST_OF_EACH_KIND = 3
 
 
@@ -27,11 +32,18 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
 
     ``status`` is the challenge's: most sites say 403, some 200. ``redirects`` means that a good token is
     answered by a 303 back to the page and a cookie good for one view of it, instead of by the page itself.
+    ``invisible`` there is of reCAPTCHA v2 only.
     """
 
     kind: ChallengeKind
     status: int
     redirects: bool
+    invisible: bool = False
+
+    @property
+    def look(self) -> str:
+        """The name of its challenge's page and site key: the kind, or INVISIBLE."""
+        return INVISIBLE if self.invisible else self.kind
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +65,7 @@ class Catalog:
     def __init__(
         self, modules: tuple[str, ...], pages: int, share: float, seed: int, guarded: int = 0
     ) -> None:
-        """``guarded`` is how many pages there are behind each kind that is none of the common ones."""
+        """``guarded`` is how many pages there are behind each challenge that is none of the common ones."""
         protections = _protections(pages, share, seed)
         self._guarded = {page.path: page for page in _guarded(modules, guarded)}
         self._pages = {page.path: page for page in _pages(modules, pages, protections)}
@@ -71,7 +83,7 @@ class Catalog:
 
     @property
     def guarded(self) -> tuple[Page, ...]:
-        """The pages behind kinds that are none of the common ones."""
+        """The pages behind challenges that are none of the common ones."""
         return tuple(self._guarded.values())
 
     def find(self, path: str) -> Page | None:
@@ -98,17 +110,16 @@ def _pages(modules: tuple[str, ...], count: int, protections: dict[int, Protecti
 def _guarded(modules: tuple[str, ...], count: int) -> list[Page]:
     """Return the guarded pages; by turns a kind says that it blocks and that all is well."""
     pages: list[Page] = []
-    for kind in (*LAYOUTS, *CLEARANCES):
-        if kind in COMMON:
-            continue
+    for kind, invisible in _GUARDED:
         statuses = tuple(CLEARANCES[kind].headers) if kind in CLEARANCES else (403, 200)
         for number in range(1, count + 1):
             protection = Protection(
                 kind=kind,
                 status=statuses[(number - 1) % len(statuses)],
                 redirects=kind in LAYOUTS and number % 3 == 0,
+                invisible=invisible,
             )
-            path = f"/guarded/{kind}/{number}.html"
+            path = f"/guarded/{protection.look}/{number}.html"
             module = modules[len(pages) % len(modules)]
             # Numbered beyond all copies of a module, so that no two pages have one body.
             copy = 1_000_001 + len(pages)

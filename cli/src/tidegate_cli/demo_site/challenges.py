@@ -17,6 +17,8 @@ from tidegate.records import ChallengeKind
 
 from tidegate_cli.demo_site.gate import Issued
 
+# Invisible reCAPTCHA v2 is no kind of its own: the same fields, on another page, for another site key.
+INVISIBLE = f"{ChallengeKind.RECAPTCHA_V2}_invisible"
 ACTION = "view-page"
 CDATA = "reference-7f3a"
 
@@ -140,8 +142,8 @@ def template(name: str) -> Template:
     return Template(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def sitekeys(random: Random) -> Mapping[ChallengeKind, str]:
-    """Return site keys that look like each vendor's own."""
+def sitekeys(random: Random) -> Mapping[str, str]:
+    """Return site keys that look like each vendor's own, by kind, and the one of INVISIBLE."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
     return MappingProxyType(
         {
@@ -164,21 +166,22 @@ def sitekeys(random: Random) -> Mapping[ChallengeKind, str]:
             ChallengeKind.CLOUDFLARE_CHALLENGE: "",
             ChallengeKind.DATADOME: "",
             ChallengeKind.IMAGE: "",
+            INVISIBLE: "6Lf" + "".join(random.choices(alphabet, k=37)),
         }
     )
 
 
 class ChallengePages:
-    """Renders the challenge of each kind."""
+    """Renders the challenge of each kind, and the invisible one."""
 
-    def __init__(self, keys: Mapping[ChallengeKind, str]) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = keys
-        self._templates = {kind: template(f"{kind}.html") for kind in (*LAYOUTS, *CLEARANCES)}
+        self._templates = {look: template(f"{look}.html") for look in (*LAYOUTS, *CLEARANCES, INVISIBLE)}
 
-    def render(self, kind: ChallengeKind, path: str, host: str, issued: Issued) -> bytes:
-        """Return the page that asks the visitor of ``path`` to prove himself."""
-        page = self._templates[kind].substitute(
-            sitekey=escape(self._keys[kind]),
+    def render(self, look: str, path: str, host: str, issued: Issued) -> bytes:
+        """Return the page that asks the visitor of ``path`` to prove himself; ``look`` as of a Protection."""
+        page = self._templates[look].substitute(
+            sitekey=escape(self._keys[look]),
             nonce=escape(issued.nonce),
             path=escape(path),
             state=escape(issued.state),

@@ -143,7 +143,7 @@ def frame(title: str, main: str, modules: tuple[str, ...], head: str = "") -> by
     return page.encode()
 
 
-def build(modules: tuple[str, ...], keys: Mapping[ChallengeKind, str]) -> Mapping[str, Extra]:
+def build(modules: tuple[str, ...], keys: Mapping[str, str]) -> Mapping[str, Extra]:
     """Return all extra pages by path."""
     names = {
         "recaptcha": keys[ChallengeKind.RECAPTCHA_V2],

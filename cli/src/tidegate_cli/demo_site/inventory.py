@@ -53,6 +53,7 @@ class Inventory:
             "status": 200,
             "location": None,
             "protected": protection.kind if protection else None,
+            "invisible": protection.invisible if protection else None,
             "challenge_status": protection.status if protection else None,
             "redirects": protection.redirects if protection else None,
         }
@@ -66,6 +67,7 @@ class Inventory:
             "status": 200 if extra.location else extra.status,
             "location": extra.location,
             "protected": None,
+            "invisible": None,
             "challenge_status": None,
             "redirects": None,
         }

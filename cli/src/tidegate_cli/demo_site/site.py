@@ -190,7 +190,7 @@ class Site:
         self._tally.challenged(page.protection.kind)
         response = web.Response(
             status=page.protection.status,
-            body=self._challenges.render(page.protection.kind, page.path, _host(request), issued),
+            body=self._challenges.render(page.protection.look, page.path, _host(request), issued),
             headers=_CHALLENGE | _headers_of(page.protection),
         )
         if issued.session != session:
@@ -210,7 +210,7 @@ class Site:
             self._tally.refused("bad-form")
             return self._challenge(request, page)
         try:
-            error = await self._error_of(page.protection.kind, nonce, fields, _host(request))
+            error = await self._error_of(page.protection, nonce, fields, _host(request))
         except VerificationDownError:
             self._tally.refused("verification-down")
             return web.Response(status=503, headers={"Retry-After": "1"})
@@ -225,11 +225,13 @@ class Site:
         response.set_cookie(PASS, self._gate.new_pass(page.path), httponly=True, samesite="Lax")
         return response
 
-    async def _error_of(self, kind: ChallengeKind, nonce: str, fields: Mapping[str, str], host: str) -> str:
-        token = token_of(kind, fields)
-        if kind is ChallengeKind.IMAGE:  # the site's own, no vendor knows it
+    async def _error_of(
+        self, protection: Protection, nonce: str, fields: Mapping[str, str], host: str
+    ) -> str:
+        token = token_of(protection.kind, fields)
+        if protection.kind is ChallengeKind.IMAGE:  # the site's own, no vendor knows it
             return "" if self._pictures.is_text(nonce, token) else "wrong-text"
-        return await self._verifier.error_of(kind, token, host)
+        return await self._verifier.error_of(protection.look, token, host)
 
     def _page_of(self, fields: Mapping[str, str]) -> Page | None:
         for kind, layout in LAYOUTS.items():

@@ -84,6 +84,7 @@ class Desk:
             asked.fields.get("sitekey", ""),
             host,
             now,
+            invisible={"true": True, "false": False}.get(asked.fields.get("invisible", "")),
             address=asked.fields.get("remoteip", ""),
             agent=asked.fields.get("agent", ""),
         )

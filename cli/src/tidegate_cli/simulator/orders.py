@@ -13,7 +13,7 @@ from tidegate_cli.simulator.codes import Fault
 from tidegate_cli.simulator.kinds import KINDS, Kind
 from tidegate_cli.simulator.solutions import USER_AGENT
 from tidegate_cli.simulator.tasks import Order
-from tidegate_cli.simulator.vendors import Vendor
+from tidegate_cli.simulator.vendors import Family, Vendor
 
 _MOST_CHARACTERS = 8_192
 _MOST_IMAGE_BYTES = 500_000
@@ -100,12 +100,20 @@ def read_order(vendor: Vendor, type_name: Any, fields: Mapping[str, Any], *, url
         host=host,
         action=_text(fields, _ACTION),
         cdata=_text(fields, _CDATA),
+        invisible=_is_invisible(vendor, fields),
         challenge=_text(fields, ("challenge",)),
         shown=_shown(fields.get("body")) if kind.name is ChallengeKind.IMAGE else "",
         # A proxy here goes out by the address that it listens on.
         address=host_of(_text(fields, _PROXY)) if kind.needs_proxy else "",
         agent=(_text(fields, _AGENT) or USER_AGENT) if kind.needs_proxy else "",
     )
+
+
+def _is_invisible(vendor: Vendor, fields: Mapping[str, Any]) -> bool:
+    """Whether the widget is said to be invisible, in the spelling of the vendor's family."""
+    if vendor.family is Family.CREATE_TASK:
+        return fields.get("isInvisible") in (True, 1)  # some clients send the number
+    return fields.get("invisible") == "1"
 
 
 def _missing(kind: Kind, fields: Mapping[str, Any]) -> Fault | None:

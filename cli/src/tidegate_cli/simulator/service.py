@@ -203,10 +203,20 @@ class SolvingService:
         return None
 
     def verify(
-        self, token: str, sitekey: str, host: str, now: float, *, address: str = "", agent: str = ""
+        self,
+        token: str,
+        sitekey: str,
+        host: str,
+        now: float,
+        *,
+        invisible: bool | None = None,
+        address: str = "",
+        agent: str = "",
     ) -> Verdict:
         """Verify a token for a site, once; a clearance for the visitor who showed it."""
-        verdict = self.tokens.redeem(token, sitekey, host, now, address=address, agent=agent)
+        verdict = self.tokens.redeem(
+            token, sitekey, host, now, invisible=invisible, address=address, agent=agent
+        )
         if verdict.success:
             self.verified.accepted += 1
         for code in verdict.error_codes:
@@ -343,6 +353,7 @@ class SolvingService:
                 host=order.host,
                 action=order.action,
                 cdata=order.cdata,
+                invisible=order.invisible,
                 address=order.address,
                 agent=order.agent,
                 solved_at=task.ready_at,

@@ -15,7 +15,8 @@ from tidegate_cli.simulator.kinds import Kind
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks to have solved; ``shown`` is the text that an image says it shows.
 
-    ``address`` and ``agent`` are those of whom a clearance shall be for; empty for other kinds.
+    ``invisible`` means a widget that shows nothing. ``address`` and ``agent`` are those of whom a clearance
+    shall be for; empty for other kinds.
     """
 
     kind: Kind
@@ -24,6 +25,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     action: str = ""
     cdata: str = ""
+    invisible: bool = False
     challenge: str = ""
     shown: str = ""
     address: str = ""

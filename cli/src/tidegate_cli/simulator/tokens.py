@@ -12,7 +12,8 @@ from tidegate_cli.simulator.kinds import Kind
 class Token(msgspec.Struct, kw_only=True):
     """What was sold. ``solved_at`` is monotonic seconds; the life of the token counts from there.
 
-    ``address`` and ``agent`` are the only ones that a clearance is good for.
+    ``invisible`` says for which widget of a key it was made. ``address`` and ``agent`` are the only ones that
+    a clearance is good for.
     """
 
     kind: Kind
@@ -20,6 +21,7 @@ class Token(msgspec.Struct, kw_only=True):
     host: str
     action: str = ""
     cdata: str = ""
+    invisible: bool = False
     address: str = ""
     agent: str = ""
     solved_at: float
@@ -63,12 +65,20 @@ class TokenBook:
         return text
 
     def redeem(
-        self, text: str, sitekey: str, host: str, now: float, *, address: str = "", agent: str = ""
+        self,
+        text: str,
+        sitekey: str,
+        host: str,
+        now: float,
+        *,
+        invisible: bool | None = None,
+        address: str = "",
+        agent: str = "",
     ) -> Verdict:
         """Verify a token once. What is empty, here or of the token, is not compared.
 
-        A token shown for another sitekey or host, or by another visitor, is refused and stays good for its
-        own.
+        A token shown for another sitekey, widget or host, or by another visitor, is refused and stays good
+        for its own.
         """
         token = self._tokens.get(text)
         if token is None:
@@ -76,7 +86,8 @@ class TokenBook:
         if sitekey and sitekey != token.sitekey:
             return Verdict(error_codes=(token.kind.mismatch_code,))
         theirs = ((host, token.host), (address, token.address), (agent, token.agent))
-        if any(shown and bound and shown != bound for shown, bound in theirs):
+        another_widget = invisible is not None and invisible != token.invisible
+        if another_widget or any(shown and bound and shown != bound for shown, bound in theirs):
             return Verdict(error_codes=("invalid-input-response",))
         if token.used:
             return Verdict(error_codes=(token.kind.used_code,))
