@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from support.kafka import Broker, local_kafka, local_tansu
 from tidegate.errors import ConfigurationError
 from tidegate_cli.stack.broker_kafka import LocalKafka
@@ -19,7 +20,13 @@ from tidegate_cli.stack.broker_kafka import LocalKafka
 _SOURCE = os.environ.get("TEST_KAFKA", "")
 _KAFKA = frozenset({"kafka", "kafka_cluster"})
 # Starting three nodes on a busy machine takes half a minute, fetching their jars a minute.
-_KAFKA_TIMEOUT_S = 300
+_KAFKA_TIMEOUT_S = 600
+# A whole stack's crawl takes up to a minute on two quiet cores; a busy machine is given ten.
+_STACK_TIMEOUT_S = 600
+
+# How long an example takes is the machine's business: what is too slow is judged by the benchmarks.
+settings.register_profile("tidegate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tidegate")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,10 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         stack = item.get_closest_marker("embedded") is not None
         item.add_marker(pytest.mark.xdist_group("stack" if stack else item.path.stem))
-        if _KAFKA.intersection(getattr(item, "fixturenames", ())):
+        kafka = bool(_KAFKA.intersection(getattr(item, "fixturenames", ())))
+        if kafka:
             item.add_marker(pytest.mark.kafka)
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(_KAFKA_TIMEOUT_S))
+        if (kafka or stack) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_KAFKA_TIMEOUT_S if kafka else _STACK_TIMEOUT_S))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

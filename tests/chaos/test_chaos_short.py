@@ -12,7 +12,7 @@ MINUTES = 0.4
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_a_short_campaign_loses_doubles_invents_and_alters_nothing(tmp_path: Path) -> None:
     """What `make chaos` does for minutes, for 24 seconds; the same seed prints and does the same."""
     campaign = Campaign(seed=SEED, minutes=MINUTES, settle_s=150.0)

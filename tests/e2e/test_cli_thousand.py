@@ -13,7 +13,7 @@ from support.cli import run, sql
 from support.demo_processes import get_json, process
 from tidegate_cli.stack.parts import simulator_settings
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 PAGES = 1000
 LIBRARY = Path("/usr/share")

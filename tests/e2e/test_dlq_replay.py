@@ -15,7 +15,7 @@ from tidegate.topics import Topic
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 RUN = "shop"
 _DEADLINE_S = 15

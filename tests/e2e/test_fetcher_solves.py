@@ -17,7 +17,7 @@ from tidegate_cli.stack.parts import simulator_settings
 from tidegate_cli.stack.ports import PortPool, another_host
 from tidegate_cli.stack.stack import running_stack
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 GRACE = 6
 # All documents are protected, and there are as many pages behind each other kind and behind a clearance.

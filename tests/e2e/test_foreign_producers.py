@@ -15,7 +15,7 @@ from support.kafka import Broker, ignore
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 Produce = Callable[[str, str, bytes], None]
 PAGES = {

@@ -21,7 +21,7 @@ from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.ports import HOST, PortPool
 from tidegate_cli.stack.stack import Stack, running_stack
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 _SERVICES = ("fetcher", "solver", "storer", "monitor")
 # What holds a secret by design; docs/security.md says who may read it.

@@ -18,7 +18,7 @@ from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.stack import Stack, running_stack
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 PARTITIONS = 4
 FETCHERS = 4

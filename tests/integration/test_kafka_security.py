@@ -40,7 +40,7 @@ from tidegate_monitor.stream import read_stats
 from tidegate_storer.migrate import migrate
 from tidegate_storer.settings import StorerSettings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

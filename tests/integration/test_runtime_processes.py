@@ -119,7 +119,7 @@ async def dies_before(
     return process.returncode is not None
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_record_that_kills_its_process_is_dead_lettered_and_all_else_done(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -198,6 +198,8 @@ class LimitModel(RuleBasedStateMachine):
 
 
 TestLimitModel = LimitModel.TestCase
+# Each step draws many numbers; at the default counts it is the slowest of the properties by far.
+TestLimitModel.settings = settings(max_examples=60, stateful_step_count=30)
 
 LOADS = st.builds(
     Load,

@@ -159,6 +159,8 @@ SELECT 'body', id, body, '' FROM pages_with_bodies WHERE run = '{run}'
 _EXAMPLES = iter(range(1_000_000))
 
 
+# Sixty histories on a real engine: half a minute beside another worker.
+@pytest.mark.timeout(600)
 @settings(
     max_examples=60,
     deadline=None,
