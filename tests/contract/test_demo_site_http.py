@@ -55,7 +55,7 @@ def _row(site: str, path: str) -> dict[str, Any]:
 
 def test_the_site_lists_hundreds_of_urls_on_the_host_asked(site: str) -> None:
     """400 documents and the listed extras, each once, absolute."""
-    with urlopen(f"{site}/urls.txt", timeout=5) as response:
+    with urlopen(f"{site}/urls.txt", timeout=60) as response:
         urls = response.read().decode().splitlines()
     assert (
         len(urls)
@@ -238,7 +238,7 @@ def test_grace_copies_and_delays_are_options(cache: Path, simulator: str) -> Non
     """A verified session views one more protected page; 10,000 pages are unique; delayed requests overlap."""
     options = ("--pages", "10000", "--grace", "1", "--delay-ms", "50", "--seed", "3", "--cache", str(cache))
     with process("tidegate_cli.demo_site", "--simulator", simulator, *options) as site:
-        with urlopen(f"{site}/urls.txt", timeout=5) as response:
+        with urlopen(f"{site}/urls.txt", timeout=60) as response:
             assert len(set(response.read().split())) > 10_000
         visitor = Visitor(site, simulator)
         first, second, third = _pages(site, protected="turnstile", redirects=False, challenge_status=403)[:3]

@@ -69,9 +69,9 @@ async def test_a_header_whose_name_is_no_text_holds_up_nothing(broker: Broker, t
     source, member = _source(settings), _Member()
     await source.start(member)
     try:
-        await until(lambda: member.assigned, seconds=30)
+        await until(lambda: member.assigned, seconds=60)
         records: list[Inbound] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(records) < 9:
                 records += await _polled(source, [_URLS])
     finally:
@@ -118,10 +118,10 @@ async def test_a_batch_that_cannot_be_read_takes_nothing_of_other_partitions_alo
     wanted = [TopicPartition(Topic.URLS, number) for number in range(3)]
     values: set[bytes] = set()
     try:
-        await until(lambda: member.assigned, seconds=30)
+        await until(lambda: member.assigned, seconds=60)
         # All three are fetched before the first poll asks for them, so that it meets them together.
         await asyncio.sleep(1)  # noqa: TID251 -- a real broker, real time
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(values) < 3:
                 values |= {record.value for record in await _polled(source, wanted)}
     finally:

@@ -36,5 +36,5 @@ async def test_a_parser_whose_parent_is_gone_ends_without_a_word(cut: int) -> No
         # The greeting and some answers are there, and stay unread.
         await asyncio.sleep(0.3)  # noqa: TID251 -- a real process
         ours.close()
-        _, said = await asyncio.wait_for(process.communicate(), 20)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, said) == (0, b"")

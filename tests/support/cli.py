@@ -17,7 +17,8 @@ import msgspec
 import psutil
 
 COMMAND = (sys.executable, "-c", "from tidegate_cli.main import run; run()")
-PATIENCE_S = 100.0
+# A bound for what hangs: a minute is what a crawl takes on two busy cores.
+PATIENCE_S = 240.0
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -56,7 +56,7 @@ class Address:
         *,
         method: str = "POST",
         path: str = "/",
-        timeout_s: float = 30.0,
+        timeout_s: float = 60.0,
     ) -> Reply:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
@@ -90,7 +90,7 @@ class Process(Address):
             raise AssertionError(f"the endpoint ended with {self.child.returncode}: {errors}")
         super().__init__(f"http://127.0.0.1:{json.loads(line)['port']}")
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Send a signal and wait; return the exit code."""
         if self.child.poll() is None:
             self.child.send_signal(number)

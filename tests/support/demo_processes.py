@@ -20,17 +20,17 @@ def process(module: str, *arguments: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{json.loads(line)['port']}"
         finally:
             running.terminate()
-        assert running.wait(timeout=10) == 0
+        assert running.wait(timeout=60) == 0
 
 
 def get_json(url: str) -> Any:
     """Return what a URL answers as JSON."""
-    with urlopen(url, timeout=10) as response:
+    with urlopen(url, timeout=60) as response:
         return json.load(response)
 
 
 def post_json(url: str, value: Any) -> Any:
     """Post JSON and return the JSON answer of a 200."""
     request = Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=10) as response:
+    with urlopen(request, timeout=60) as response:
         return json.load(response)

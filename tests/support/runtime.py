@@ -129,7 +129,7 @@ class Harness:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is so; fail when it never is."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 -- any condition, not an event

@@ -36,7 +36,7 @@ def child(
     ready: Probe | None = None,
     after: tuple[str, ...] = (),
     revive: bool = True,
-    start_timeout_s: float = 20.0,
+    start_timeout_s: float = 60.0,
     stop_timeout_s: float = 10.0,
 ) -> ProcessSpec:
     """Describe a small Python child; ready by its line unless another probe is given."""
@@ -60,7 +60,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def until_gone(pids: list[int], timeout_s: float = 20.0) -> list[int]:
+async def until_gone(pids: list[int], timeout_s: float = 60.0) -> list[int]:
     """Wait until none of these processes runs; return those that still do at the deadline."""
     deadline = CLOCK.monotonic() + timeout_s
     while (left := [pid for pid in pids if alive(pid)]) and CLOCK.monotonic() < deadline:

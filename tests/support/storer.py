@@ -242,7 +242,7 @@ async def storing(
         )
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is so, in processes that cannot tell us."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 -- there is no event to wait for
