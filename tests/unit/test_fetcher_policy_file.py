@@ -182,10 +182,12 @@ async def test_a_changed_file_holds_and_a_wrong_one_does_not(tmp_path: Path) -> 
             new = tmp_path / "new"
             new.write_text(text)
             new.rename(path)
-            for _ in range(2):
-                await asyncio.sleep(0.01)  # noqa: TID251 -- a thread reads the file
-                clock.advance(10.0)
-            await asyncio.sleep(0.02)  # noqa: TID251 -- see above
+            so_far, more = len(told), 2
+            async with asyncio.timeout(60):
+                while more:  # looks on after it was told, for what is told twice
+                    more -= len(told) > so_far
+                    await asyncio.sleep(0.005)  # noqa: TID251 -- a thread reads the file
+                    clock.advance(10.0)
             assert policies.of("a.example").rule.per_second == expected
     finally:
         looking.cancel()

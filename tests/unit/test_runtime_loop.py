@@ -8,6 +8,7 @@ import pytest
 from support.runtime import PLAN, QUICK, Harness, ScriptedService, put, until
 from tidegate.clock import SystemClock
 from tidegate.consume import runtime_events as events
+from tidegate.consume.done_set import unpack
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.plan import Fault
 from tidegate.consume.retries import policy_of
@@ -179,8 +180,7 @@ async def test_a_slow_record_does_not_hold_up_others_and_its_crash_redoes_only_i
     first = Harness(broker, ScriptedService(stuck))
     async with first.killed():
         await until(lambda: len(first.service.seen) == 52)
-        await until(lambda: (broker.commits["fetcher"][URLS].metadata or "") != "")
-        await asyncio.sleep(0.05)  # noqa: TID251 -- the last commit
+        await until(lambda: unpack(broker.commits["fetcher"][URLS].metadata, 1) == [*range(2, 52)])
     assert broker.committed("fetcher", URLS) == 1
     second = Harness(broker, ScriptedService())
     async with second.running():
@@ -359,7 +359,9 @@ async def test_a_rebalance_gives_work_in_hand_its_time_and_commits_it(broker: Fa
         await asyncio.sleep(0.001)  # noqa: TID251 -- takes a moment
         return Done()
 
-    one, two = (Harness(broker, ScriptedService(handle)) for _ in range(2))
+    # The drain suffices, however long this process stands still in the middle of it.
+    patient = msgspec_settings(drain_deadline_s=60.0)
+    one, two = (Harness(broker, ScriptedService(handle), settings=patient) for _ in range(2))
     async with one.running():
         await until(lambda: len(one.service.seen) > 20)
         async with two.running():

@@ -73,7 +73,7 @@ async def test_each_has_its_own_time() -> None:
             loop.call_later(0.001 * number, lambda: group.create_task(one()))
         group.create_task(one())
         await asyncio.sleep(0.003)  # noqa: TID251 -- the loop's own time, which the timer keeps to
-    assert all(0.004 <= seconds < 0.1 for seconds in took), took
+    assert all(0.004 <= seconds < 5.0 for seconds in took), took
 
 
 @pytest.mark.parametrize("seconds", [None, 60.0, 0.0])
