@@ -22,7 +22,17 @@ def tallies(*more: Tally) -> Tallies:
 
 def fetched(site: str, outcome: str = "page") -> FetchDone:
     """Return the line of a fetch."""
-    return FetchDone(run="r", id="i", site=site, place="p", outcome=outcome, elapsed_ms=200)
+    return FetchDone(
+        run="r",
+        id="i",
+        site=site,
+        place="p",
+        outcome=outcome,
+        elapsed_ms=200,
+        hop=0,
+        resumed=False,
+        challenged=False,
+    )
 
 
 def solved(seconds: float, status: str = "solved") -> SolveAnswered:

@@ -17,8 +17,12 @@ import msgspec
 from tidegate.log_limit import RepeatLimit
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events. The class name in snake case is the event's name in the log."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all events. The class name in snake case is the event's name in the log.
+
+    The log leaves out what an event has by default. So a field that may be None has None as its default, and
+    no field has another one.
+    """
 
     level: ClassVar[str] = "info"
 
@@ -46,23 +50,25 @@ def log_emitter(service: str, level: str = "info") -> Emit:
     # Foreign libraries report their routine at INFO; what they warn of is worth a line.
     root.setLevel(max(least, logging.WARNING))
     encode = msgspec.json.Encoder().encode
-    kinds: dict[type[Event], tuple[str, str] | None] = {}
+    heads: dict[type[Event], bytes | None] = {}
+
+    def head_of(kind: type[Event]) -> bytes | None:
+        """Return how the lines of a kind go on after their time; None where it is not wanted."""
+        if logging.getLevelNamesMapping()[kind.level.upper()] < least:
+            return None
+        return b"," + encode({"level": kind.level, "event": name_of(kind), "service": service})[1:-1]
 
     def emit(event: Event) -> None:
         kind = type(event)
-        if kind not in kinds:
-            wanted = logging.getLevelNamesMapping()[kind.level.upper()] >= least
-            kinds[kind] = (name_of(kind), kind.level) if wanted else None
-        named = kinds[kind]
-        if named is None:
+        if kind not in heads:
+            heads[kind] = head_of(kind)
+        head = heads[kind]
+        if head is None:
             return
-        line: dict[str, Any] = {"timestamp": datetime.now(UTC), "level": named[1], "event": named[0]}
-        line["service"] = service
-        for field in event.__struct_fields__:
-            value = getattr(event, field)
-            if value is not None:
-                line[field] = value
-        sys.stderr.write(encode(line).decode() + "\n")
+        fields = encode(event)
+        comma = b"," if len(fields) > len(b"{}") else b""
+        line = b'{"timestamp":%b%b%b%b\n' % (encode(datetime.now(UTC)), head, comma, fields[1:])
+        sys.stderr.write(line.decode())
 
     return emit
 

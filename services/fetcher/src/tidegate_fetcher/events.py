@@ -5,7 +5,7 @@ from typing import ClassVar
 from tidegate.events import Event
 
 
-class FetchDone(Event, frozen=True):
+class FetchDone(Event, frozen=True, kw_only=True):
     """The one line of a job's fetch: where, how it ended, and what it cost.
 
     ``outcome`` is ``page``, ``challenge`` (a request for its solution), ``forwarded``, ``held`` (put aside),
@@ -26,10 +26,10 @@ class FetchDone(Event, frozen=True):
     wire_bytes: int | None = None
     body_bytes: int | None = None
     redirects: int | None = None
-    hop: int = 0
-    resumed: bool = False
+    hop: int
+    resumed: bool
     proxy: str | None = None
-    challenged: bool = False
+    challenged: bool
 
 
 class UnknownFieldIgnored(Event, frozen=True):
@@ -41,7 +41,7 @@ class UnknownFieldIgnored(Event, frozen=True):
     example_id: str
 
 
-class LagRead(Event, frozen=True):
+class LagRead(Event, frozen=True, kw_only=True):
     """How far those downstream are behind, and what share of its window a class of sites may use for it.
 
     ``records`` wait on the topic; ``wait_s`` is how long a new one is expected to, None where that is not
@@ -52,7 +52,7 @@ class LagRead(Event, frozen=True):
 
     topic: str
     records: int
-    wait_s: float | None
+    wait_s: float | None = None
     still_s: float
     share_clean: float
     share_prone: float
@@ -83,7 +83,7 @@ class GateChanged(Event, frozen=True):
     share: float
     topic: str
     records: int
-    wait_s: float | None
+    wait_s: float | None = None
 
 
 class SheddingChanged(Event, frozen=True):
@@ -93,7 +93,7 @@ class SheddingChanged(Event, frozen=True):
 
     what: int
     records: int
-    wait_s: float | None
+    wait_s: float | None = None
 
 
 class SiteProne(Event, frozen=True):

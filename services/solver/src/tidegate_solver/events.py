@@ -12,12 +12,12 @@ class SolveAnswered(Event, frozen=True, kw_only=True):
     site: str
     kind: str
     status: str
-    provider: str | None
-    task_id: str | None
+    provider: str | None = None
+    task_id: str | None = None
     cost: float
     polls: int
     seconds: float
-    error_code: str | None
+    error_code: str | None = None
     message: str
 
 
@@ -365,7 +365,7 @@ class BudgetRead(Event, frozen=True, kw_only=True):
 
     scope: str
     used: float
-    limit: float | None
+    limit: float | None = None
 
 
 class ProviderBarred(Event, frozen=True, kw_only=True):
@@ -385,7 +385,7 @@ class PurchaseDenied(Event, frozen=True, kw_only=True):
     request_id: str
     provider: str
     reason: str
-    scope: str | None
+    scope: str | None = None
 
 
 class LeftoverSettled(Event, frozen=True, kw_only=True):
