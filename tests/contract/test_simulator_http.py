@@ -43,7 +43,7 @@ def good_behaviour(base: str) -> Iterator[None]:
 
 def _verify(base: str, token: str, host: str = "site.test") -> dict[str, object]:
     body = f"secret=s&response={token}&sitekey=0x4&host={host}".encode()
-    with urlopen(f"{base}/siteverify", body, timeout=5) as response:
+    with urlopen(f"{base}/siteverify", body, timeout=60) as response:
         verdict: dict[str, object] = json.load(response)
     return verdict
 
@@ -115,20 +115,30 @@ def test_server_errors_are_pages_not_json(base: str) -> None:
         assert b"<h1>502 Bad Gateway</h1>" in error.value.read()
 
 
+def _refuses(base: str) -> bool:
+    try:
+        assert get_json(f"{base}/ping") == {"ok": True}
+    except URLError as error:
+        if "refused" not in str(error):
+            raise
+        return True
+    return False
+
+
+def _until(refused: bool, base: str) -> None:
+    for _ in range(1_000):
+        if _refuses(base) is refused:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"refused is never {refused}")
+
+
 def test_an_outage_refuses_connections_and_ends(base: str) -> None:
     """The port is closed for as long as it was told to be, then it is the same port again."""
-    post_json(f"{base}/control/outage", {"seconds": 0.4})
-    time.sleep(0.15)
-    with pytest.raises(URLError, match="refused"):
-        get_json(f"{base}/ping")
-    for _ in range(100):
-        try:
-            assert get_json(f"{base}/ping") == {"ok": True}
-        except URLError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the outage did not end")
+    # Long enough for a busy machine to look once while it lasts.
+    post_json(f"{base}/control/outage", {"seconds": 2.0})
+    _until(refused=True, base=base)
+    _until(refused=False, base=base)
 
 
 async def test_thousands_of_tasks_are_in_flight_at_once(base: str) -> None:
