@@ -1,7 +1,6 @@
 """The solver under the runtime, against the simulated solving service over HTTP."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -85,7 +84,7 @@ async def test_every_kind_comes_back_solved(service: SolvingServiceProcess) -> N
         broker.append(request_record(request))
     broker.append(Outgoing(topic=Topic.CAPTCHA_REQUESTS, site="a.test", value=b"\x00garbage"))
     async with running(parts(broker, service.url, happened), broker):
-        await until(lambda: len(broker.records(Topic.CAPTCHA_SOLUTIONS)) == len(requests), 30)
+        await until(lambda: len(broker.records(Topic.CAPTCHA_SOLUTIONS)) == len(requests))
         await until(lambda: len(broker.records(Topic.DEAD_LETTER)) == 1)
     got = solutions(broker.records(Topic.CAPTCHA_SOLUTIONS))
     assert {s.request.request_id for s in got} == {r.request_id for r in requests}
@@ -109,13 +108,12 @@ async def test_kills_in_the_middle_pay_once(service: SolvingServiceProcess) -> N
         async with running(made, broker, kill=True):
             await SystemClock().sleep(wait_s)
     async with running(made, broker):
-        await until(lambda: len(solves(broker.records(Topic.SOLVES))) >= len(requests), 30)
+        await until(lambda: len(solves(broker.records(Topic.SOLVES))) >= len(requests))
         await until(
             lambda: (
                 {s.request.request_id for s in solutions(broker.records(Topic.CAPTCHA_SOLUTIONS))}
                 == {r.request_id for r in requests}
             ),
-            30,
         )
     charged = [row["url"] for row in (await service.charges())[before:]]
     assert len(charged) == len(set(charged))
@@ -150,15 +148,22 @@ async def test_without_a_key_the_solver_does_not_start(service: SolvingServicePr
 async def test_two_hundred_tasks_are_in_flight_at_once(service: SolvingServiceProcess) -> None:
     """Tasks wait at the service, not in a queue before it; the bound is the setting's."""
     broker, happened = FakeBroker(SystemClock()), list[Event]()
-    await service.behave("capmonster", latency_ms=2_000, spread=0.0)
+    # None is solved before all are there, however long that takes.
+    await service.behave("capmonster", latency_ms=600_000, spread=0.0)
     try:
-        for n in range(200):
-            broker.append(request_record(a_request(f"many-{n}", lifetime_s=120.0)))
-        started = time.perf_counter()
-        async with running(parts(broker, service.url, happened, concurrency=200), broker):
-            await until(lambda: len(broker.records(Topic.CAPTCHA_SOLUTIONS)) == 200, 60)
-        assert time.perf_counter() - started < 30
-        stats = await service.get("stats")
-        assert stats["vendors"]["capmonster"]["most_in_flight"] >= 150
+        for n in range(220):
+            broker.append(request_record(a_request(f"many-{n}", lifetime_s=900.0)))
+
+        async def at_the_service() -> int:
+            found: int = (await service.get("stats"))["vendors"]["capmonster"]["in_flight"]
+            return found
+
+        before = await at_the_service()
+        async with running(parts(broker, service.url, happened, concurrency=200), broker, kill=True):
+            async with asyncio.timeout(90):
+                while await at_the_service() < before + 200:
+                    await SystemClock().sleep(0.05)
+            await SystemClock().sleep(0.2)
+            assert await at_the_service() == before + 200
     finally:
         await service.behave("capmonster")
