@@ -1,23 +1,37 @@
 """The decision whether a trace is sampled: made once, where it begins, and kept by everybody after."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 from support.fetcher import inbound
 from tidegate.records import HEADER_TRACE
-from tidegate.tracing import OpenTelemetryTracing
+from tidegate.settings import TelemetrySettings
+from tidegate.tracing import OpenTelemetryTracing, tracer_provider
 
 TRACE, SPAN = "0123456789abcdef" * 2, "0123456789abcdef"
 
 
-def tracing(ratio: float) -> tuple[OpenTelemetryTracing, InMemorySpanExporter]:
+def own(ratio: float) -> Sampler:
+    """Return the sampler that services have."""
+    return tracer_provider("fetcher", TelemetrySettings(trace_ratio=ratio)).sampler
+
+
+def foreign(ratio: float) -> Sampler:
+    """Return another that decides alike."""
+    return ParentBased(TraceIdRatioBased(ratio))
+
+
+def tracing(
+    ratio: float, sampler: Callable[[float], Sampler] = own
+) -> tuple[OpenTelemetryTracing, InMemorySpanExporter]:
     """Return tracing at a ratio, and where its spans end."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)))
+    provider = TracerProvider(sampler=sampler(ratio))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return OpenTelemetryTracing(provider, "fetcher"), exporter
 
@@ -35,9 +49,10 @@ def test_a_trace_that_is_not_sampled_makes_no_span_and_says_so_to_the_next() -> 
     assert not exporter.get_finished_spans()
 
 
-def test_the_share_of_new_traces_that_is_sampled_is_the_setting() -> None:
+@pytest.mark.parametrize("sampler", [own, foreign])
+def test_the_share_of_new_traces_that_is_sampled_is_the_setting(sampler: Callable[[float], Sampler]) -> None:
     """The span bears the very trace id that was judged, so a tenth is a tenth, not a hundredth."""
-    spans, exporter = tracing(0.1)
+    spans, exporter = tracing(0.1, sampler)
     for _ in range(2_000):
         with spans.handling(inbound(b"x")):
             pass

@@ -13,6 +13,7 @@ handed a tracer: the handler's context carries it, and where nothing is sampled 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -23,7 +24,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -42,7 +49,9 @@ from tidegate.outcome import Outgoing
 from tidegate.records import HEADER_REPLAY_OF, HEADER_TRACE, Inbound
 from tidegate.settings import TelemetrySettings
 
-_TRACER = otel_context.create_key("tidegate-tracer")
+# Beside OpenTelemetry's own context, which takes several calls to be asked: every request and send asks.
+_TRACER: ContextVar[Tracer | None] = ContextVar("tidegate-tracer", default=None)
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
 _MOST_LINKS = 128
 _FIRST_ERROR_STATUS = 400
 
@@ -102,7 +111,7 @@ class OpenTelemetryTracing:
         self._link_after_ms = int(link_after_s * 1000)
         self._now_ms = now_ms
         self._ids = provider.id_generator = _Ids()
-        self._sampler = provider.sampler
+        self._begins = _beginning(provider.sampler)
         self._tracer = provider.get_tracer("tidegate")
         self._group = group
 
@@ -117,7 +126,7 @@ class OpenTelemetryTracing:
             parent, came_from = None, parent
         elif parent is None:
             trace_id = self._ids.generate_trace_id()
-            if self._sampler.should_sample(None, trace_id, "").decision is not Decision.RECORD_AND_SAMPLE:
+            if not self._begins(trace_id):
                 # What is produced must say so, or each next one would decide anew.
                 return nullcontext(b"00-%032x-%016x-00" % (trace_id, self._ids.generate_span_id()))
             self._ids.judged = trace_id
@@ -125,7 +134,7 @@ class OpenTelemetryTracing:
 
     def sending(self, outgoing: Outgoing, trace: bytes | None) -> AbstractContextManager[Outgoing]:
         """Return a ``send`` span to produce in, whose context the record carries; none where not sampled."""
-        if otel_context.get_value(_TRACER) is None:
+        if _TRACER.get() is None:
             return nullcontext(traced(outgoing, trace))
         return self._send(outgoing)
 
@@ -145,12 +154,12 @@ class OpenTelemetryTracing:
     def _span(
         self, record: Inbound, parent: SpanContext | None, came_from: SpanContext | None
     ) -> Iterator[bytes | None]:
-        context = otel_context.set_value(_TRACER, self._tracer, otel_context.Context())
+        context = otel_context.Context()
         if parent is not None:
             context = trace.set_span_in_context(NonRecordingSpan(parent), context)
         links = [Link(came_from)] if came_from is not None else _links(record.headers.get(HEADER_REPLAY_OF))
         with (
-            _attached(context),
+            _attached(context, self._tracer),
             self._tracer.start_as_current_span(
                 f"process {record.topic}",
                 kind=SpanKind.CONSUMER,
@@ -172,28 +181,32 @@ class OpenTelemetryTracing:
 
 
 def child(
-    name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind = SpanKind.CLIENT
+    name: str,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    kind: SpanKind = SpanKind.CLIENT,
 ) -> AbstractContextManager[Span | None]:
     """Return a span below the one that this runs in; yields None where that is not sampled.
 
-    An exception leaves its type on the span, and nothing of its text: that may quote what is secret.
+    Where it is asked for at each page, attributes are better put on the span that it yields: mostly there is
+    none. An exception leaves its type on the span, and nothing of its text: that may quote what is secret.
     """
-    tracer = otel_context.get_value(_TRACER)
-    return _child(tracer, name, attributes, kind) if isinstance(tracer, Tracer) else nullcontext()
+    tracer = _TRACER.get()
+    return _NO_SPAN if tracer is None else _child(tracer, name, attributes, kind)
 
 
 @contextmanager
-def _attached(context: Context) -> Iterator[None]:
-    token = otel_context.attach(context)
+def _attached(context: Context, tracer: Tracer) -> Iterator[None]:
+    token, before = otel_context.attach(context), _TRACER.set(tracer)
     try:
         yield
     finally:
+        _TRACER.reset(before)
         otel_context.detach(token)
 
 
 @contextmanager
 def _child(
-    tracer: Tracer, name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind
+    tracer: Tracer, name: str, attributes: Mapping[str, AttributeValue] | None, kind: SpanKind
 ) -> Iterator[Span | None]:
     with tracer.start_as_current_span(
         name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
@@ -225,8 +238,8 @@ class Waiting(NamedTuple):
 
 def waiting(name: str) -> Waiting | None:
     """Begin the span of a record that goes into a batch; None where its trace is not sampled."""
-    tracer = otel_context.get_value(_TRACER)
-    return Waiting(tracer.start_span(name), tracer) if isinstance(tracer, Tracer) else None
+    tracer = _TRACER.get()
+    return None if tracer is None else Waiting(tracer.start_span(name), tracer)
 
 
 def batch(name: str, records: Sequence[Waiting]) -> AbstractContextManager[None]:
@@ -237,9 +250,8 @@ def batch(name: str, records: Sequence[Waiting]) -> AbstractContextManager[None]
 @contextmanager
 def _batch(name: str, records: Sequence[Waiting]) -> Iterator[None]:
     tracer = records[0].tracer
-    context = otel_context.set_value(_TRACER, tracer, otel_context.Context())
     with (
-        _attached(context),
+        _attached(otel_context.Context(), tracer),
         tracer.start_as_current_span(
             name,
             links=[Link(record.span.get_span_context()) for record in records[:_MOST_LINKS]],
@@ -312,11 +324,28 @@ class _Head(TraceIdRatioBased):
         )
 
 
+class _ByParent(ParentBased):
+    """Samples what its parent says; ``head`` judges where there is none."""
+
+    def __init__(self, head: _Head) -> None:
+        super().__init__(head)
+        self.head = head
+
+
+def _beginning(sampler: Sampler) -> Callable[[int], bool]:
+    """Return what says whether a trace that begins with this id is sampled."""
+    if isinstance(sampler, _ByParent):
+        # Its own decision, without the objects in which the SDK wraps it: nearly every record asks.
+        bound, bits = sampler.head.bound, sampler.head.TRACE_ID_LIMIT
+        return lambda trace_id: trace_id & bits < bound
+    return lambda trace_id: sampler.should_sample(None, trace_id, "").decision is Decision.RECORD_AND_SAMPLE
+
+
 def tracer_provider(service: str, settings: TelemetrySettings) -> TracerProvider:
     """Build the provider: sampled at the head, sent by OTLP where an endpoint is set."""
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"tidegate-{service}", "service.namespace": "tidegate"}),
-        sampler=ParentBased(_Head(settings.trace_ratio)),
+        sampler=_ByParent(_Head(settings.trace_ratio)),
     )
     if settings.otlp_endpoint:
         # Only here: the exporter and its protobuf are a fifth of a service's start.
@@ -359,8 +388,9 @@ def traced(outgoing: Outgoing, trace: bytes | None) -> Outgoing:
     """Give a record its trace context: replaced, never a second one."""
     if trace is None:
         return outgoing
-    headers = tuple(header for header in outgoing.headers if header[0] != HEADER_TRACE)
-    return msgspec.structs.replace(outgoing, headers=(*headers, (HEADER_TRACE, trace)))
+    headers = [header for header in outgoing.headers if header[0] != HEADER_TRACE]
+    headers.append((HEADER_TRACE, trace))
+    return msgspec.structs.replace(outgoing, headers=tuple(headers))
 
 
 def _links(header: bytes | None) -> list[Link] | None:

@@ -14,7 +14,6 @@ import msgspec
 from aiohttp.http import HttpProcessingError
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from multidict import CIMultiDict
-from opentelemetry.util.types import AttributeValue
 from tidegate.clock import BrokerClock, Clock
 from tidegate.outcome import Reason
 from tidegate.shared_deadline import SharedDeadline
@@ -169,13 +168,16 @@ class HttpClient:
         self, route: Route, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None, *, most: int
     ) -> "_Answer":
         """Send one request and read its answer, under a span that names the host and nothing of the path."""
-        attributes: dict[str, AttributeValue] = {
-            "http.request.method": method,
-            "server.address": url.host or "",
-            "server.port": url.port or 0,
-            "url.scheme": url.scheme,
-        }
-        with child(method, attributes) as span:
+        with child(method) as span:
+            if span is not None:
+                span.set_attributes(
+                    {
+                        "http.request.method": method,
+                        "server.address": url.host or "",
+                        "server.port": url.port or 0,
+                        "url.scheme": url.scheme,
+                    }
+                )
             answer = await self._exchange(route, method, url, headers, body, most=most)
             answered(span, answer.status)
         return answer
