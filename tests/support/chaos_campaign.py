@@ -38,7 +38,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float = 1.0
     nodes: int = 1
     per_second: float = 20.0
-    settle_s: float = 300.0
+    settle_s: float = 900.0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
