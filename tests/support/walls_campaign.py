@@ -217,6 +217,12 @@ class _Sampler:
             else:
                 return
 
+    async def all_looked_at(self, within_s: float = 60.0) -> None:
+        """Wait until each challenged job was asked for or put aside: a busy machine lags behind."""
+        ends = CLOCK.monotonic() + within_s
+        while await self.lag(Topic.URLS, "fetcher") and CLOCK.monotonic() < ends:
+            await CLOCK.sleep(0.2)
+
     async def stop(self) -> None:
         await self._backlog.stop()
 
@@ -244,6 +250,7 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Measured:
             offering = tasks.create_task(offer(kafka, ports["challenged"], plan.offered_per_s, stop))
             loaded = await sampler.watch(plan.seconds)
             stop.set()
+        await sampler.all_looked_at()
         held = await sampler.lag(Topic.HELD, "fetcher")
         dead = await sampler.lag(Topic.DEAD_LETTER, "nobody")
         counts = await asyncio.to_thread(get_json, f"http://{HOST}:{ports['control'][0]}/count")
