@@ -32,7 +32,7 @@ SETTINGS = {
     "TIDEGATE_FETCHER__SOLVE_HOSTS": "127.0.0.1",
     "TIDEGATE_STORER__BATCH_AGE_S": "1",
 }
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 
 async def status(url: str) -> int:
@@ -74,16 +74,19 @@ async def lose_the_monitor(stack: Stack) -> None:
     listed = get_json(f"{stack.demo_url}/manifest.json")["pages"]
     urls = [f"{stack.demo_url}{page['path']}" for page in listed if page["path"].startswith("/doc/")][:PAGES]
     pids = [stack.process(name).pid for name in SERVICES]
+    first = PAGES // 4
+    await submit(stack, RUN, urls[:first], per_second=25)
+    await settled(views(stack), RUN, first, within_s=120)
+    before = await pages()
+    stack.kill("monitor", signal.SIGKILL)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(submit(stack, RUN, urls, per_second=25))
-        while (before := await pages()) < PAGES // 4:
+        tasks.create_task(submit(stack, RUN, urls[first:], per_second=25, first=first))
+        # Pages come while there is no monitor.
+        while await pages() == before:
             await CLOCK.sleep(0.2)
-        stack.kill("monitor", signal.SIGKILL)
         await stack.restart("monitor")
-        meanwhile = await pages() - before
     await settled(views(stack), RUN, PAGES, within_s=120)
-    # Nobody noticed: pages came, no process is another one, and nothing was an error.
-    assert meanwhile > 0
+    # Nobody noticed: no process is another one, and nothing was an error.
     assert [stack.process(name).pid for name in SERVICES] == pids
     assert complaints(stack) == []
     said, known = (0, 0, 0.0), await asyncio.to_thread(stored, stack)
@@ -139,7 +142,7 @@ async def test_the_stack_starts_whole_survives_kills_and_leaves_nothing(tmp_path
         assert stack.process("fetcher").pid != before
         pids = [each.pid for each in stack.processes]
         assert all(alive(pid) for pid in pids)
-    assert await until_gone(pids, 5) == []
+    assert await until_gone(pids) == []
     assert addresses(data) is None
 
 

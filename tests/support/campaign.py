@@ -47,15 +47,15 @@ async def carry_out(stack: Stack, kills: list[Kill]) -> int:
     return sum(await asyncio.gather(*(one(service) for service in services)))
 
 
-async def submit(stack: Stack, run: str, urls: list[str], *, per_second: float) -> list[str]:
-    """Produce one job a URL with an explicit id, at a pace; return the ids."""
+async def submit(stack: Stack, run: str, urls: list[str], *, per_second: float, first: int = 0) -> list[str]:
+    """Produce one job a URL with an explicit id, counted from ``first`` on, at a pace; return the ids."""
     kafka = stack.settings.kafka
     # A busy machine is no fault: what is sent twice has the same id.
     producer = AIOKafkaProducer(bootstrap_servers=stack.bootstrap, acks="all", request_timeout_ms=300_000)
     await producer.start()
     ids = []
     try:
-        for number, url in enumerate(urls):
+        for number, url in enumerate(urls, first):
             job_id, site = f"{number:06d}", site_of(url)
             ids.append(job_id)
             await producer.send_and_wait(
