@@ -464,9 +464,11 @@ async def test_slow_servers_are_given_up() -> None:
 
     silent = await raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", close=False)
     port = silent.sockets[0].getsockname()[1]
-    async with silent, site(drip) as base, fetcher(read_timeout_s=0.2, total_timeout_s=0.6) as service:
+    # The other time-out is far away each time, or a busy machine would decide which comes first.
+    async with silent, fetcher(read_timeout_s=0.2, total_timeout_s=50) as service:
         outcome = retry(await run(service, f"http://127.0.0.1:{port}/"))
         assert outcome.message == "The site fell silent."
+    async with site(drip) as base, fetcher(read_timeout_s=30, total_timeout_s=0.6) as service:
         outcome = retry(await run(service, base))
         assert outcome.message == "The site took longer than 0.6 s."
 
@@ -540,12 +542,16 @@ async def test_a_priority_leads_to_its_lane() -> None:
 async def test_a_site_has_so_many_requests_at_once() -> None:
     """The limit holds, and every job arrives."""
     now = most = 0
+    met = asyncio.Event()
 
     async def slow(_request: web.Request) -> web.Response:
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.01)  # noqa: TID251 -- a slow server
+        if now == 3:
+            met.set()
+        await met.wait()
+        await asyncio.sleep(0.01)  # noqa: TID251 -- room for one too many
         now -= 1
         return web.Response(text="x")
 
@@ -557,16 +563,17 @@ async def test_a_site_has_so_many_requests_at_once() -> None:
 
 async def test_a_site_that_hangs_defers_its_jobs() -> None:
     """T3: with a site's slots held, a job does not wait in the window but comes back at a slot."""
-    hold = asyncio.Event()
+    there, hold = asyncio.Event(), asyncio.Event()
 
     async def hang(_request: web.Request) -> web.Response:
+        there.set()
         await hold.wait()
         return web.Response(text="x")
 
     async with site(hang) as base, fetcher(site_concurrency=1, site_wait_s=0.02) as service:
         async with asyncio.TaskGroup() as group:
             first = group.create_task(run(service, f"{base}/0"))
-            await asyncio.sleep(0.05)  # noqa: TID251 -- lets the first take the slot
+            await there.wait()
             outcome = await run(service, f"{base}/1")
             hold.set()
         assert page_of(first.result()).body == b"x"
