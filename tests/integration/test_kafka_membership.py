@@ -44,9 +44,11 @@ async def test_membership_is_as_old_as_the_last_answered_heartbeat(bootstrap: st
     assert source.membership_age_s() == float("inf")
     await source.start(Assigned())
     try:
-        for _ in range(20):
-            assert source.membership_age_s() < SESSION_S
-            await asyncio.sleep(0.2)  # noqa: TID251 -- two session time-outs of real time
+        # Two session time-outs of real time. A single reading says whether this process had a core just
+        # then; what counts is that answers make it young again, and again.
+        for _ in range(4):
+            await asyncio.sleep(SESSION_S / 2)  # noqa: TID251 -- see above
+            await until(lambda: source.membership_age_s() < SESSION_S / 2)
         coordinator: Any = source._consumer._coordinator
         answered, silence = coordinator._send_req, asyncio.Event()
 
@@ -55,9 +57,9 @@ async def test_membership_is_as_old_as_the_last_answered_heartbeat(bootstrap: st
             return await answered(request)
 
         coordinator._send_req = unanswered
-        await until(lambda: source.membership_age_s() > SESSION_S, seconds=10)
+        await until(lambda: source.membership_age_s() > SESSION_S)
         coordinator._send_req = answered
         silence.set()
-        await until(lambda: source.membership_age_s() < SESSION_S / 2, seconds=20)
+        await until(lambda: source.membership_age_s() < SESSION_S / 2)
     finally:
         await source.stop()
