@@ -38,7 +38,7 @@ async def campaign(stack: Stack, kills_each: int = KILLS) -> None:
     kills = schedule(SEED, SERVICES, kills_each)
     ids, done = await asyncio.gather(submit(stack, run, urls, per_second=30), carry_out(stack, kills))
     client = views(stack)
-    await settled(client, run, len(ids), within_s=120)
+    await settled(client, run, len(ids), within_s=240)
     await asyncio.sleep(3)  # noqa: TID251 -- whatever still comes must not come as a second outcome
     manifest: Any = get_json(stack.demo_url + "/manifest.json")
     digests = {page["path"]: page["sha256"] for page in manifest["pages"]}
@@ -67,7 +67,7 @@ async def campaign(stack: Stack, kills_each: int = KILLS) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_kills_on_apache_kafka_lose_and_double_nothing(tmp_path: Path) -> None:
     """Ten SIGKILLs a service, all services at once."""
     options = StackOptions(
@@ -78,7 +78,7 @@ async def test_kills_on_apache_kafka_lose_and_double_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_kills_on_the_embedded_broker_lose_and_double_nothing(tmp_path: Path) -> None:
     """Fewer of them on the broker in memory, which keeps no done sets: only more is done again (C7)."""
     options = StackOptions(

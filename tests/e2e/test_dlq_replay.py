@@ -56,7 +56,7 @@ async def _replayed(stack: Stack, ids: set[str]) -> dict[str, dict[str, Any]]:
     columns = ("id", "title", "status", "body_hash", "hop", "attempts", "headers", "accepted_at")
     query = f"SELECT {', '.join(columns)} FROM pages WHERE run = '{RUN}'"
     rows: dict[str, dict[str, Any]] = {}
-    for _ in range(60):
+    for _ in range(240):
         found = await asyncio.to_thread(client.query, query)
         rows = {row[0]: dict(zip(columns, row, strict=True)) for row in found.result_rows}
         if ids <= rows.keys():
@@ -94,7 +94,7 @@ async def test_mended_jobs_are_replayed_to_pages_with_their_secrets_and_without_
         text = "\n".join(json.dumps(each) for each in jobs).encode()
         await commands.run("submit", "-", stdin=text)
         client = views(stack)
-        await settled(client, RUN, len(jobs), within_s=60)
+        await settled(client, RUN, len(jobs), within_s=120)
 
         counts = {row["reason"]: row["count"] for row in await commands.dlq("ls", "--summary")}
         assert counts == {"retries_exhausted": 2, "parse_error": 1, "scheme_not_allowed": 1}

@@ -81,11 +81,11 @@ async def test_three_fetchers_kills_and_a_rebalance_cost_no_solve_twice(tmp_path
         )
         async with running_stack(options, ignore) as stack:
             ids = await submit(stack, "solves", urls[::2], per_second=100)
-            await settled(views(stack), "solves", len(ids), within_s=90)
+            await settled(views(stack), "solves", len(ids), within_s=180)
             for name in ("fetcher", "fetcher-2"):
                 stack.kill(name, signal.SIGKILL)
             more = await submit(stack, "after", urls[1::2], per_second=100)
-            await settled(views(stack), "after", len(more), within_s=90)
+            await settled(views(stack), "after", len(more), within_s=180)
             found = [row for run in ("solves", "after") for row in outcomes(views(stack), run)]
             told = scraped(stack.process(name) for name in ("fetcher-3", "solver"))
         solves = accepted(site)

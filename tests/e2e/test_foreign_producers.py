@@ -49,7 +49,7 @@ def with_confluent(bootstrap: str, topic: str, value: bytes) -> None:
 
     producer = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 12_000_000})
     producer.produce(topic, value, on_delivery=told)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     assert not refused
 
 
@@ -68,7 +68,7 @@ def with_kcat(folder: Path) -> Produce:
 async def rows(stack: Stack, count: int) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
     """Wait for so many outcomes; return title and digest by URL, reason and message by the job's digest."""
     client = views(stack)
-    for _ in range(120):
+    for _ in range(360):
         jobs = await asyncio.to_thread(client.query, "SELECT count() FROM jobs")
         if jobs.result_rows[0][0] >= count:
             break

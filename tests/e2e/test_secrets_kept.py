@@ -88,7 +88,7 @@ async def ended(stack: Stack, count: int) -> list[tuple[str, str, str]]:
     """Wait for so many outcomes; return run, id and outcome of each."""
     client = views(stack)
     rows: list[tuple[str, str, str]] = []
-    for _ in range(240):
+    for _ in range(720):
         answer = await asyncio.to_thread(client.query, "SELECT run, id, outcome FROM jobs")
         rows = [(row[0], row[1], row[2]) for row in answer.result_rows]
         if len(rows) >= count:

@@ -71,7 +71,7 @@ async def with_kcat(bootstrap: str, topic: str, urls: list[str]) -> None:
     chance = ("-X", "sticky.partitioning.linger.ms=0")
     command = ["kcat", "-P", "-b", bootstrap, "-t", topic, *chance]
     lines = "".join(f"{url}\n" for url in urls).encode()
-    await asyncio.to_thread(subprocess.run, command, input=lines, check=True, timeout=30)
+    await asyncio.to_thread(subprocess.run, command, input=lines, check=True, timeout=60)
 
 
 async def in_turn(bootstrap: str, topic: str, urls: list[str]) -> None:
@@ -119,7 +119,7 @@ async def test_a_site_of_concurrency_one_is_asked_once_at_a_time_while_fetchers_
             urls.extend(some)
             await produce(stack.bootstrap, topic_prefix + "urls", some)
             enough = len(urls) - left
-            await until(lambda: len({*site.served} - {"/robots.txt"}) >= enough, seconds=60)
+            await until(lambda: len({*site.served} - {"/robots.txt"}) >= enough, seconds=120)
             return await asyncio.to_thread(fetcher_of, stack, site.peers[-1])
 
         async def feed_during(change: Coroutine[None, None, None]) -> None:
