@@ -77,7 +77,7 @@ WORKERS ?= 2
 .PHONY: test
 test: export TEST_CLIENTS = required
 test: $(STAMP) clients ## Every test that needs no Apache Kafka
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not kafka and not chart"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not kafka and not chart and not cluster"
 
 .PHONY: test-kafka
 test-kafka: $(STAMP) ## Integration tests on real Apache Kafka (needs Java 17 and Maven)
@@ -94,6 +94,13 @@ $(VENV)/.chart: requirements/chart.txt $(STAMP)
 .PHONY: chart
 chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formulas
 	$(BIN)/pytest -m chart tests/chart
+
+# Any cluster that KUBECONFIG names, with KEDA in it: docs/scaling.md says what it must reach. HELM= and KUBECTL= name
+# the programs where they are not on the PATH.
+.PHONY: cluster
+cluster: $(STAMP) ## Test the chart on a Kubernetes cluster (needs KUBECONFIG, helm, kubectl; KEDA in the cluster)
+	TEST_CLUSTER=required $(if $(HELM),HELM=$(HELM)) $(if $(KUBECTL),KUBECTL=$(KUBECTL)) \
+	  $(BIN)/pytest -m cluster tests/cluster
 
 .PHONY: goldens
 goldens: $(VENV)/.chart ## Write the chart's golden renders anew, after looking at what changes
