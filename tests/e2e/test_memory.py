@@ -41,16 +41,19 @@ async def watch(stack: Stack, run: str, pages: int) -> list[Sample]:
 
 
 def highest(samples: list[Sample], least: int, most: int) -> dict[str, int]:
-    """Return the highest reading of each service while the count was in a range.
+    """Return the highest reading of each service while the count was in a range, and of the first beyond it.
 
-    A single reading says as much of where a batch stood as of what a service holds.
+    A single reading says as much of where a batch stood as of what a service holds. On a busy machine the
+    count may leap over the whole range.
     """
-    readings = [held for done, held in samples if least <= done <= most]
+    from_there = [sample for sample in samples if sample[0] >= least]
+    readings = [held for done, held in from_there if done <= most]
+    readings += [held for done, held in from_there if done > most][:1]
     return {service: max(held[service] for held in readings) for service in SERVICES}
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_memory_does_not_grow_with_the_pages_handled(tmp_path: Path) -> None:
     """At 6,000 pages each service holds what it held at 2,000, within a fifth."""
     settings = {
