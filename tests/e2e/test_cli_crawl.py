@@ -85,7 +85,7 @@ def test_ctrl_c_stops_everything_and_says_where_the_data_is(tmp_path: Path) -> N
                 assert process.poll() is None
             family = descendants(process)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "interrupted. What has arrived is in data" in err.decode()
     assert len(family) >= 5
@@ -110,7 +110,7 @@ def test_a_stack_that_is_kept_answers_until_ctrl_c_and_the_result_stands(tmp_pat
         assert (report["pages"], report["lost"]) == (1, 0)
         assert run(tmp_path, "status", "--data", "data").code == 0
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert process.returncode == 0
 
 
@@ -147,7 +147,7 @@ def test_a_stack_that_is_up_takes_jobs_and_answers_questions(tmp_path: Path) -> 
         ]
         status = json.loads(run(tmp_path, "status", "--json").out)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     topics = {topic["name"]: topic for topic in status["topics"]}
     assert topics["urls-high"]["records"] == 1
     assert topics["urls"]["records"] == 3

@@ -36,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with collector() as (endpoint, collected):
         telemetry = {"OTLP_ENDPOINT": endpoint, "TRACE_RATIO": "1"}
         environment = {f"TIDEGATE_TELEMETRY__{name}": value for name, value in telemetry.items()}
-        ran = run(folder, "demo", "--json", "--pages", "60", "--timeout", "80", env=environment)
+        ran = run(folder, "demo", "--json", "--pages", "60", "--timeout", "200", env=environment)
         yield Demo(folder, ran, collected)
 
 

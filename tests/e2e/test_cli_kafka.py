@@ -20,7 +20,7 @@ def test_a_crawl_by_address_gives_the_same_figures_as_an_embedded_one(kafka: Bro
         process("tidegate_cli.demo_site", "--simulator", simulator, "--pages", "60") as site,
         process("tidegate_cli.clickhouse", "--data", str(tmp_path / "tables")) as clickhouse,
     ):
-        with urlopen(f"{site}/urls.txt", timeout=10) as answer:
+        with urlopen(f"{site}/urls.txt", timeout=60) as answer:
             (tmp_path / "urls.txt").write_bytes(answer.read())
         options = ("--json", "--allow-private", "--solve", site.removeprefix("http://"))
         solver = simulator_settings(simulator)

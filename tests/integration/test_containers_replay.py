@@ -150,7 +150,7 @@ def test_health_says_what_ready_says(
 def test_health_is_bad_where_nothing_answers(service: Image) -> None:
     """A process that does not listen is not healthy, and the command does not hang."""
     assert service.health is not None
-    result = service.run(service.health, {"TIDEGATE_HEALTH__PORT": "1"}, timeout_s=20)
+    result = service.run(service.health, {"TIDEGATE_HEALTH__PORT": "1"}, timeout_s=60)
     assert result.returncode == 1
 
 

@@ -43,7 +43,7 @@ class Client:
         """Connect."""
         return cls(*await asyncio.open_connection("127.0.0.1", proxy.port))
 
-    async def say(self, data: bytes, within_s: float = 5.0) -> bytes:
+    async def say(self, data: bytes, within_s: float = 60.0) -> bytes:
         """Send, and return what comes back: as many bytes, or what there was until the end."""
         self.writer.write(data)
         await self.writer.drain()
@@ -96,7 +96,7 @@ async def test_a_black_hole_ends_and_what_waited_goes_on(proxy: FaultyProxy) -> 
     with pytest.raises(TimeoutError):
         await client.say(b"hello", within_s=0.1)
     proxy.heal()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await client.reader.readexactly(5) == b"hello"
     await client.close()
 
@@ -136,7 +136,7 @@ async def test_a_canned_answer_is_given_to_whatever_is_asked(proxy: FaultyProxy)
     proxy.break_with(NetworkFault(kind=Kind.ANSWER, answer=b"HTTP/1.1 500 no\r\n\r\n"))
     client = await Client.of(proxy)
     client.writer.write(b"POST / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await client.reader.read() == b"HTTP/1.1 500 no\r\n\r\n"
     await client.close()
 

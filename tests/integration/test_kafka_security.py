@@ -161,7 +161,7 @@ async def test_a_crawl_over_scram_and_tls_loses_nothing(secured: SecuredKafka, t
         process("tidegate_cli.demo_site", "--simulator", simulator, "--pages", "60") as site,
         process("tidegate_cli.clickhouse", "--data", str(tmp_path / "tables")) as clickhouse,
     ):
-        with urlopen(f"{site}/urls.txt", timeout=10) as answer:  # noqa: ASYNC210 -- nothing else runs here
+        with urlopen(f"{site}/urls.txt", timeout=60) as answer:  # noqa: ASYNC210 -- nothing else runs here
             (tmp_path / "urls.txt").write_bytes(answer.read())
         there = {
             **simulator_settings(simulator),
@@ -189,7 +189,7 @@ async def test_a_crawl_needs_no_more_than_the_printed_rights(secured: SecuredKaf
         process("tidegate_cli.demo_site", "--simulator", simulator, "--pages", "20") as site,
         process("tidegate_cli.clickhouse", "--data", str(tmp_path / "tables")) as clickhouse,
     ):
-        with urlopen(f"{site}/urls.txt", timeout=10) as answer:  # noqa: ASYNC210 -- nothing else runs here
+        with urlopen(f"{site}/urls.txt", timeout=60) as answer:  # noqa: ASYNC210 -- nothing else runs here
             urls = answer.read()
         tables = ClickHouseSettings(url=clickhouse)
         ours = {

@@ -378,7 +378,7 @@ class TestOutage:
             waiting = asyncio.ensure_future(store(service, [page_record(job_state("a"))]))
             await until(lambda: held(said))
             await command(clickhouse, "RENAME TABLE elsewhere TO pages_log")
-            assert await asyncio.wait_for(waiting, 20) == [Done()]
+            assert await asyncio.wait_for(waiting, 60) == [Done()]
         assert await value(clickhouse, "SELECT count() FROM pages") == 1
         assert {event.code for event in said if isinstance(event, events.InsertHeld)} == {60}
 

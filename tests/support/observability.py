@@ -36,7 +36,7 @@ def scraped(services: Iterable[Child]) -> list[Sample]:
     samples = []
     for service in services:
         with urlopen(
-            f"http://127.0.0.1:{service.spec.env['TIDEGATE_HEALTH__PORT']}/metrics", timeout=10
+            f"http://127.0.0.1:{service.spec.env['TIDEGATE_HEALTH__PORT']}/metrics", timeout=60
         ) as page:
             families = list(text_string_to_metric_families(page.read().decode()))
         samples += [sample for family in families for sample in family.samples]
