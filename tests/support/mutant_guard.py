@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _OURS = ("tidegate", "support")
-# The same examples in every run, and no minutes spent on making a failure small.
+# The same examples in every run, none of them judged by how long it takes, and no minutes spent on making a
+# failure small.
 settings.register_profile(
     "mutants",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
