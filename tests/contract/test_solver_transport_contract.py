@@ -109,7 +109,7 @@ async def side(
         return
     await process.behave(chosen.name)
     url = f"{process.url}/{chosen.name}"
-    async with http_transport(url, connections=10, connect_timeout_s=5, read_timeout_s=5) as transport:
+    async with http_transport(url, connections=10, connect_timeout_s=30, read_timeout_s=30) as transport:
         yield OverHttp(process, chosen.name, transport)
 
 
@@ -124,7 +124,7 @@ class Client:
             chosen,
             key,
             side.transport,
-            time_limit_s=5.0,
+            time_limit_s=60.0,
             clock=clock,
             broker_clock=self.broker_clock,
             emit=lambda _: None,
@@ -183,7 +183,7 @@ async def test_the_older_family_keeps_the_contract_too(process: SolvingServicePr
     old = profile(name, first_delay_s=0.1, interval_s=0.1)
     await process.behave(name)
     url = f"{process.url}/{name}"
-    async with http_transport(url, connections=10, connect_timeout_s=5, read_timeout_s=5) as transport:
+    async with http_transport(url, connections=10, connect_timeout_s=30, read_timeout_s=30) as transport:
         side = OverHttp(process, name, transport)
         client = Client(old, side)
         await solves_all(client, name)
