@@ -52,6 +52,6 @@ def tansu_spec(port: int, name: str = "broker") -> ProcessSpec:
         env=plain_environment(),
         ready=CallReady(lambda: cluster_ready(((HOST, port),))),
         revive=False,
-        start_timeout_s=20.0,
+        start_timeout_s=60.0,
         stop_timeout_s=5.0,
     )
