@@ -5,7 +5,7 @@ from collections import Counter
 
 import msgspec
 import pytest
-from support.runtime import PLAN, QUICK, Harness, ScriptedService, put, until
+from support.runtime import HASTY, PLAN, QUICK, Harness, ScriptedService, put, until
 from tidegate.clock import SystemClock
 from tidegate.consume import runtime_events as events
 from tidegate.consume.done_set import unpack
@@ -407,7 +407,7 @@ async def test_work_that_outlasts_the_drain_is_cut_off_and_redone(broker: FakeBr
         return page(work)
 
     put(broker, "job")
-    harness = Harness(broker, ScriptedService(handle))
+    harness = Harness(broker, ScriptedService(handle), settings=HASTY)
     async with harness.running():
         await until(lambda: harness.service.seen == ["job"])
         hang = False

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from support.runtime import Handle, Harness, ScriptedService, put, until
+from support.runtime import HASTY, Handle, Harness, ScriptedService, put, until
 from tidegate.clock import SystemClock
 from tidegate.consume import runtime_events as events
 from tidegate.consume.offsets import TopicPartition
@@ -95,7 +95,7 @@ async def test_nothing_is_finished_before_its_batch_is_acknowledged(broker: Fake
 async def test_what_is_acknowledged_after_its_partition_has_gone_finishes_nothing(broker: FakeBroker) -> None:
     """C5: the drain waits for the batch until its deadline, then it is cut off and counted."""
     put(broker, *[f"off {n}" for n in range(5)])
-    harness = Harness(broker, SiftingService())
+    harness = Harness(broker, SiftingService(), settings=HASTY)
     harness.sink.gate.clear()
     async with harness.running():
         await until(lambda: bool(broker.records(Topic.RETRY_10M)))
