@@ -209,6 +209,10 @@ sbom: | $(filter $(BOOT)/bin/uv,$(UV)) ## Write what each image holds, as Cyclon
 demo: $(STAMP) ## Crawl a demo site, part of it behind CAPTCHAs, on the embedded stack
 	$(BIN)/tidegate demo
 
+.PHONY: trace
+trace: $(STAMP) ## Run the demo with every trace on and print that of a protected page as a tree
+	PYTHONPATH=tests $(BIN)/python tests/e2e/demo_trace.py
+
 .PHONY: up
 up: $(STAMP) ## Start the embedded stack and keep it running
 	$(BIN)/tidegate up

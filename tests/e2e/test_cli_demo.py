@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 from support.cli import Ran, run, sql
-from support.otlp import Collected, Seen, collector, documented, paths
+from support.otlp import Collected, Seen, collector, documented, drawn, paths
 from support.packaging import read
 from tidegate.records import ChallengeKind
 from tidegate_cli.demo_site.challenges import CLEARANCES, LAYOUTS
@@ -74,11 +74,26 @@ def test_a_solved_page_is_one_trace_as_documented_from_the_url_to_its_row(demo: 
     for spans in trees.values():
         found = {tuple(name for name in path if not _WAITED.match(name)) for path in paths(spans)}
         besides = {path for path in found if path[-1] in {*_BESIDES, "GET"}}
-        assert found >= _TREE
-        assert found - besides <= _TREE
+        assert found >= _TREE, drawn(spans)
+        assert found - besides <= _TREE, drawn(spans)
         assert {span.service for span in spans} == {
             f"tidegate-{name}" for name in ("submit", "fetcher", "solver", "storer")
         }
+
+
+def test_a_request_of_the_fetcher_tells_whom_it_asked_and_how_it_ended(demo: Demo) -> None:
+    """Host, port and scheme, the method and the status."""
+    asked = [
+        span
+        for span in demo.collected.spans
+        if span.service == "tidegate-fetcher" and span.name in ("GET", "POST")
+    ]
+    assert asked
+    for span in asked:
+        assert span.attributes.items() >= {"http.request.method": span.name, "url.scheme": "http"}.items()
+        assert span.attributes["server.address"]
+        assert int(span.attributes["server.port"]) > 0
+    assert any(span.attributes.get("http.response.status_code") == "200" for span in asked)
 
 
 def test_every_stored_record_is_linked_with_its_batch_both_ways(demo: Demo) -> None:

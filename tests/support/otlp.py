@@ -13,7 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """A span as it arrived; ids in hex, ``parent`` empty at a root, ``links`` as (trace, span)."""
+    """A span as it arrived; ids in hex, ``parent`` empty at a root, ``links`` as (trace, span).
+
+    ``start_ns`` and ``end_ns`` are of the wall clock.
+    """
 
     service: str
     trace: str
@@ -22,6 +25,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     attributes: dict[str, str]
     links: tuple[tuple[str, str], ...]
+    start_ns: int
+    end_ns: int
 
 
 class Collected:
@@ -57,6 +62,8 @@ def _seen(service: str, span: Any) -> Seen:
             pair.key: str(getattr(pair.value, pair.value.WhichOneof("value"))) for pair in span.attributes
         },
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
+        start_ns=span.start_time_unix_nano,
+        end_ns=span.end_time_unix_nano,
     )
 
 
@@ -68,6 +75,26 @@ def paths(spans: Iterable[Seen]) -> set[tuple[str, ...]]:
         return (*(path(by_id[span.parent]) if span.parent else ()), span.name)
 
     return {path(span) for span in by_id.values()}
+
+
+def drawn(spans: Iterable[Seen]) -> str:
+    """Return a trace as a tree, in the order of time: who, when since the first began, for how long."""
+    ordered = sorted(spans, key=lambda span: span.start_ns)
+    first_ns = ordered[0].start_ns if ordered else 0
+    lines: list[str] = []
+
+    def draw(span: Seen, before: str, branch: str, stem: str) -> None:
+        began_s, took_ms = (span.start_ns - first_ns) / 1e9, (span.end_ns - span.start_ns) / 1e6
+        lines.append(f"{before + branch + span.name:58}{span.service:19}{began_s:8.3f} s {took_ms:9.1f} ms\n")
+        below = [each for each in ordered if each.parent == span.span]
+        for each in below:
+            last = each is below[-1]
+            draw(each, before + stem, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for root in ordered:
+        if not root.parent:
+            draw(root, "", "", "")
+    return "".join(lines)
 
 
 def documented(tree: str) -> set[tuple[str, ...]]:
