@@ -59,6 +59,21 @@ def test_who_is_turned_away_gets_the_slot_that_asking_would_have_given(per_secon
         assert (away or turned.ask("a", claim, number / 10)) == answer
 
 
+@pytest.mark.parametrize(("per_second", "burst"), [(None, 1), (1.0, 1), (1.0, 2)])
+def test_no_more_are_let_in_than_asking_would_let_in(per_second: float | None, burst: int) -> None:
+    """T3: of many who are asked about before the first of them comes in; the others have their slots."""
+    rule = SiteRule(concurrency=3, per_second=per_second, burst=burst)
+    asked, turned = (SiteLimits(lambda _site: rule, wait_s=0.0) for _ in range(2))
+    answers = [asked.ask("a", NEW, 0) for _ in range(50)]
+    let_in, slots = 0, []
+    for _ in range(50):
+        away = turned.turn_away("a", NEW, 0, let_in)
+        let_in += away is None
+        slots += [] if away is None else [away.delay_s]
+    assert let_in == sum(isinstance(answer, Go) for answer in answers)
+    assert slots == pytest.approx(booked(answers), rel=0.1)
+
+
 def test_a_limit_of_requests_a_second_spreads_them() -> None:
     """One goes, two wait in hand for their second, the others are given nine slots in ten seconds (T3)."""
     state = limits(per_second=1.0)
@@ -255,6 +270,15 @@ async def test_slots_are_handed_on_in_order() -> None:
         limiter.leave("a", first)
     assert went == [0, 1, 2, 3, 4]
     assert not limiter._queues
+
+
+async def test_a_free_turn_is_offered_once_in_a_turn_of_the_loop() -> None:
+    """T3: and again in the next one, where whoever was let in did not come."""
+    limiter = SiteLimiter(limits(per_second=1.0, wait_s=0.0), ManualClock(), wait_s=0.0)
+    for _ in range(2):
+        assert [limiter.turn_away("a", NEW) is None for _ in range(3)] == [True, False, False]
+        assert limiter.turn_away("b", NEW) is None
+        await asyncio.sleep(0)  # noqa: TID251 -- one turn of the loop
 
 
 async def test_a_wait_in_hand_ends_with_a_slot() -> None:

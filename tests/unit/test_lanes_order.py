@@ -149,3 +149,36 @@ def test_a_full_buffer_has_room_again_when_half_of_it_is_gone() -> None:
     assert buffers.is_full(where)
     topics_of(buffers, 1)
     assert not buffers.is_full(where)
+
+
+def test_what_needs_no_turn_is_taken_from_the_front_and_by_nobodys_turn() -> None:
+    """T3: as many as are answered, at most so many, and the others wait in their order."""
+    buffers, where, asked = Buffers(), TopicPartition("urls", 0), []
+
+    def is_answered(entry: Entry) -> bool:
+        asked.append(entry.record.offset)
+        return entry.record.offset != 4
+
+    fill(buffers, "urls", 10)
+    buffers.take_while(where, is_answered, 3)
+    assert (asked, buffers.size(where)) == ([0, 1, 2], 7)
+    buffers.take_while(where, is_answered, 10)
+    assert (asked, buffers.size(where)) == ([0, 1, 2, 3, 4], 6)
+    entry = buffers.next_of_lanes()
+    assert entry is not None
+    assert entry.record.offset == 4
+
+
+def test_of_a_delay_topic_nothing_is_taken_before_it_is_due() -> None:
+    """T2, T3: behind one that is due it would only come round once more."""
+    buffers, where = Buffers(), TopicPartition("urls-retry-2s", 0)
+    later = msgspec.structs.replace(STATE, due_at_ms=NOW + 3500)
+    fill(buffers, where.topic, 1, state=STATE)
+    fill(buffers, where.topic, 2, state=later)
+    due_ms = NOW + 2000 + delays.jitter_ms(STATE.id)
+    buffers.wake(due_ms)
+    buffers.take_while(where, lambda _entry: True, 10)
+    assert buffers.size(where) == 2
+    buffers.wake(due_ms + 1500)
+    buffers.take_while(where, lambda _entry: True, 10)
+    assert buffers.size(where) == 0

@@ -122,7 +122,9 @@ async def test_the_end_waits_for_batches_that_are_on_their_way(broker: FakeBroke
 
 async def test_those_put_off_take_no_slots_and_are_bounded(broker: FakeBroker) -> None:
     """Rule 8: beyond the bound they take slots as ever, and others are worked on beside them."""
-    put(broker, *[f"off {n}" for n in range(MOST + 500)])
+    each = MOST // 2 + 100
+    for partition in (0, 1):
+        put(broker, *[f"off {partition}/{n}" for n in range(each)], partition=partition)
     service = SiftingService(_defer)
     harness = Harness(broker, service)
     harness.sink.gate.clear()
@@ -130,8 +132,24 @@ async def test_those_put_off_take_no_slots_and_are_bounded(broker: FakeBroker) -
         await until(lambda: len(service.seen) > 0)
         assert len(service.asked) == MOST
         harness.sink.gate.set()
+        both = [TopicPartition("urls", partition) for partition in (0, 1)]
+        await until(lambda: all(broker.committed("fetcher", where) == each for where in both))
+    assert len(broker.records(Topic.RETRY_10M)) == 2 * each
+
+
+async def test_a_flood_is_held_back_before_it_takes_slots(broker: FakeBroker) -> None:
+    """Rule 8, T3: while the broker is slow one partition's flood waits in the log and takes no slots."""
+    put(broker, *[f"off {n}" for n in range(MOST + 500)])
+    service = SiftingService(_defer)
+    harness = Harness(broker, service)
+    harness.sink.gate.clear()
+    async with harness.running():
+        await until(lambda: len(service.asked) > 1000)
+        await asyncio.sleep(0.1)  # noqa: TID251 -- several polls
+        assert len(service.asked) < MOST
+        harness.sink.gate.set()
         await until(lambda: broker.committed("fetcher", URLS) == MOST + 500)
-    assert len(broker.records(Topic.RETRY_10M)) == MOST + 500
+    assert service.seen == []
 
 
 async def test_a_flood_is_put_off_while_slow_jobs_have_all_slots(broker: FakeBroker) -> None:

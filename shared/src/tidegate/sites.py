@@ -49,11 +49,20 @@ def parse_url(url: str) -> SplitResult:
 
 def site_of(url: str) -> str:
     """Return the site of a URL. Raises RecordError where it is no URL that may be fetched."""
-    plain = _PLAIN.fullmatch(url) if len(url) <= _MAX_URL_CHARACTERS else None
-    if plain is not None:
-        return _site(plain[1], plain[2])
+    site = plain_site_of(url)
+    if site is not None:
+        return site
     parts = parse_url(url)
     return _site(parts.scheme, parts.netloc)
+
+
+def plain_site_of(url: str) -> str | None:
+    """Return the site of a URL of the usual form, which every parser takes; None where it has another.
+
+    Raises RecordError where it is no URL that may be fetched.
+    """
+    plain = _PLAIN.fullmatch(url) if len(url) <= _MAX_URL_CHARACTERS else None
+    return None if plain is None else _site(plain[1], plain[2])
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -151,13 +151,15 @@ class Fetcher:
 
     def sift(self, work: Work[Task]) -> Defer | Dead | None:
         """Say when a job of a crowded site is to come back (T3); all else is left to ``handle``."""
-        task, state, age_s = work.payload, work.job.state, self._age_s(work.job.state)
+        task, state = work.payload, work.job.state
+        if not isinstance(task, FetchTask):
+            return None
+        age_s = self._age_s(state)
         if (
-            not isinstance(task, FetchTask)
-            or routing.forwarded(work, self._partitions) is not None
+            routing.forwarded(work, self._partitions) is not None
             or turns.late(state, task.job, age_s) is not None
             or self._of_run(work) is not None
-            or (routing.may_be_put_aside(work) and self.valve.holds(state.site))
+            or (self.valve.holds(state.site) and routing.may_be_put_aside(work))
             or self._identities.concern(state, task.job)
         ):
             return None
@@ -182,13 +184,12 @@ class Fetcher:
 
     def _of_run(self, work: Work[Task]) -> Dead | Defer | None:
         """Return what becomes of a job because of its run; None where it goes on."""
-        state, task = work.job.state, work.payload
-        return run_rules.judge(
-            self._watch.runs.get(state.run),
-            state,
-            self._broker_clock.now_ms(),
-            may_wait=isinstance(task, FetchTask),
-        )
+        state = work.job.state
+        run = self._watch.runs.get(state.run)
+        if run is None:
+            return None
+        may_wait = isinstance(work.payload, FetchTask)
+        return run_rules.judge(run, state, self._broker_clock.now_ms(), may_wait=may_wait)
 
     def _age_s(self, state: JobState) -> float:
         return (self._broker_clock.now_ms() - state.accepted_at_ms) / 1000

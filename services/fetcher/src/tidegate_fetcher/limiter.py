@@ -40,6 +40,8 @@ class SiteLimiter:
         self._queues: dict[str, list[_Turn]] = {}
         self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._turned_away_at = -math.inf
+        # Who was told in this turn of the loop that he need not go away, and has not come in yet, by site.
+        self._let_in: dict[str, int] = {}
 
     async def enter(self, site: str, claim: Claim) -> float | Later | Never:
         """Return the monotonic start of a turn, to be given to ``leave``, or when to come back."""
@@ -58,12 +60,20 @@ class SiteLimiter:
         return self._clock.monotonic() - self._turned_away_at < _CROWDED_S
 
     def turn_away(self, site: str, claim: Claim) -> Later | Never | None:
-        """Return when to come back where ``enter`` does so at once; None where the job goes or waits."""
+        """Return when to come back where ``enter`` does so at once; None where the job goes or waits.
+
+        Many may be asked about before the first of them comes in: a free turn is one job's, not all theirs.
+        """
         now = self._clock.monotonic()
-        answer = self._limits.turn_away(site, claim, now)
+        let_in = self._let_in.get(site, 0)
+        answer = self._limits.turn_away(site, claim, now, let_in)
         if answer is not None:
             self._turned_away_at = now
-        return answer
+            return answer
+        if not self._let_in:
+            asyncio.get_running_loop().call_soon(self._let_in.clear)
+        self._let_in[site] = let_in + 1
+        return None
 
     def leave(self, site: str, started: float) -> None:
         """Give a place back; the next in the queue gets it."""

@@ -66,21 +66,27 @@ class SiteLimits:
             load.waiting[claim.rank] += 1
         return answer
 
-    def turn_away(self, site: str, claim: Claim, now: float) -> Later | Never | None:
-        """Book a slot where ``ask`` would; None where it has a turn, or lets the job wait in hand."""
-        answer = self._judge(self._of(site, now), self._rule_of(site), claim, now)
-        return answer if isinstance(answer, Later | Never) else None
+    def turn_away(self, site: str, claim: Claim, now: float, let_in: int = 0) -> Later | Never | None:
+        """Book a slot where ``ask`` would; None where it has a turn, or lets the job wait in hand.
 
-    def _judge(self, load: _Site, rule: SiteRule, claim: Claim, now: float) -> Go | Wait | Later | Never:
+        ``let_in`` are those who were told so before it and have not asked yet.
+        """
+        answer = self._judge(self._of(site, now), self._rule_of(site), claim, now, let_in)
+        return None if isinstance(answer, Go | Wait) else answer
+
+    def _judge(
+        self, load: _Site, rule: SiteRule, claim: Claim, now: float, let_in: int = 0
+    ) -> Go | Wait | Later | Never:
         """Say what becomes of a claim. Only a slot is booked; a turn or a place in the queue is not taken."""
         load.slots.came(claim, now)
-        ahead = sum(load.waiting[: claim.rank + 1])
-        free = load.running < rule.concurrency
+        waiting = sum(load.waiting[: claim.rank + 1])
+        free = not waiting and load.running + let_in < rule.concurrency
+        ahead = waiting + let_in
         wait_s = load.slots.wait_s(rule, now, ahead)
-        if free and not ahead and wait_s <= 0:
+        if free and wait_s <= 0:
             return Go()
         guess_s = _pace_s(load, rule, now)
-        in_line_s = 0.0 if free and not ahead else (ahead + 1) * guess_s
+        in_line_s = 0.0 if free else (ahead + 1) * guess_s
         expected_s = max(in_line_s, wait_s)
         behind = not claim.came_before and load.slots.is_booked(claim.lane, now + expected_s)
         if expected_s <= self._wait_s and not behind:

@@ -11,6 +11,7 @@ the id under which it was submitted.
 
 import math
 import re
+from functools import cached_property
 from typing import NoReturn
 
 import msgspec
@@ -21,11 +22,11 @@ from tidegate.errors import RecordError
 from tidegate.outcome import Reason
 from tidegate.proxies import is_id, proxy_of
 from tidegate.records import Inbound, Job, JobState, Lane, SolveSummary, UrlJob
-from tidegate.sites import site_of
+from tidegate.sites import plain_site_of, site_of
 from tidegate.topics import LANES, Topic
 from yarl import URL
 
-_LANE_OF_TOPIC = {topic: lane for lane, topic in LANES.items()}
+_LANE_OF_TOPIC: dict[str, Lane] = {topic: lane for lane, topic in LANES.items()}
 _MAX_NAME_CHARACTERS = 256
 _MAX_HEADERS = 100
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -33,16 +34,23 @@ _FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _NOT_METHODS = ("CONNECT", "TRACE")
 
 
-class FetchTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Fetch a URL. ``url`` is the job's, parsed and without user, password and fragment.
+class FetchTask(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Fetch a URL.
 
     ``first_sight`` says that the record carries no state yet: it may have to be forwarded (S1).
     """
 
     job: UrlJob
-    url: URL
     first_sight: bool = False
     unknown_field: str | None = None
+
+    @cached_property
+    def url(self) -> URL:
+        """The job's URL, parsed and without user, password and fragment.
+
+        It is parsed for who is fetched, not for the many that are only sent away (T3).
+        """
+        return _parsed(self.job.url)
 
 
 class ResumeTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +96,10 @@ def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
     )
     known = state is not None
     try:
-        site, url = site_of(job.url), _parsed(job.url)
+        site = plain_site_of(job.url)
+        if site is None:
+            site = site_of(job.url)
+            _parsed(job.url)
     except RecordError as error:
         state = state or _new_state(record, job.id, job.run, lane=job.priority)
         _refuse(error.reason, error.message, Job(record.value, state))
@@ -97,7 +108,7 @@ def read(record: Inbound, max_job_bytes: int) -> Work[Task]:
     problem = _problem(job)
     if problem is not None:
         _refuse(Reason.NOT_A_JOB, problem, Job(record.value, state))
-    task = FetchTask(job=job, url=url, first_sight=not known, unknown_field=unknown)
+    task = FetchTask(job=job, first_sight=not known, unknown_field=unknown)
     return Work(record, Job(record.value, state), task)
 
 
@@ -191,7 +202,7 @@ def _new_state(
         run=run,
         id=job_id if usable and job_id is not None else records.default_id(origin),
         site=site,
-        lane=lane or _LANE_OF_TOPIC.get(Topic(record.topic), Lane.NORMAL),
+        lane=lane or _LANE_OF_TOPIC.get(record.topic, Lane.NORMAL),
         origin=origin,
         accepted_at_ms=record.timestamp_ms,
     )
@@ -208,18 +219,29 @@ def _parsed(text: str) -> URL:
 
 def _problem(job: UrlJob) -> str | None:
     """Return what is wrong with the job's fields beside its URL, as a sentence; None where all is well."""
-    for name, value in (("id", job.id), ("run", job.run), ("parser", job.parser)):
-        if value is not None and not 0 < len(value) <= _MAX_NAME_CHARACTERS:
-            return f"The job's {name} must have 1 to {_MAX_NAME_CHARACTERS} characters; it has {len(value)}."
-    if not (math.isfinite(job.deadline) and job.deadline > 0):
+    for name in (job.id, job.run, job.parser):
+        if name is not None and not 0 < len(name) <= _MAX_NAME_CHARACTERS:
+            return _name_problem(job)
+    if not 0 < job.deadline < math.inf:
         return f"The job's deadline must be a positive number of seconds; it is {job.deadline}."
     if job.max_retries is not None and job.max_retries < 0:
         return f"The job's max_retries must not be negative; it is {job.max_retries}."
     if job.max_solve_cost is not None and not (math.isfinite(job.max_solve_cost) and job.max_solve_cost >= 0):
         return f"The job's max_solve_cost must not be negative; it is {job.max_solve_cost}."
-    if not _TOKEN.fullmatch(job.method) or len(job.method) > 32 or job.method.upper() in _NOT_METHODS:
+    if job.method != "GET" and _is_no_method(job.method):
         return "The job's method is not an HTTP method that fetches a page."
-    return _header_problem(job) or _proxy_problem(job)
+    return (_header_problem(job) if job.headers else None) or _proxy_problem(job)
+
+
+def _name_problem(job: UrlJob) -> str | None:
+    for name, value in (("id", job.id), ("run", job.run), ("parser", job.parser)):
+        if value is not None and not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+            return f"The job's {name} must have 1 to {_MAX_NAME_CHARACTERS} characters; it has {len(value)}."
+    return None
+
+
+def _is_no_method(method: str) -> bool:
+    return not _TOKEN.fullmatch(method) or len(method) > 32 or method.upper() in _NOT_METHODS
 
 
 def _header_problem(job: UrlJob) -> str | None:

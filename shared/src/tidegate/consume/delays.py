@@ -6,20 +6,18 @@ nothing has to be looked for behind it. A wait longer than a class goes through 
 """
 
 import zlib
+from bisect import bisect_right
 
 from tidegate.records import Inbound, JobState
 from tidegate.topics import DELAYS, Topic
 
 _ASCENDING = sorted(DELAYS, key=DELAYS.__getitem__)
+_SECONDS = [DELAYS[topic] for topic in _ASCENDING]
 
 
 def topic_for(wait_s: float) -> Topic:
     """Return the longest class that ends before the wait does, or else the shortest of all."""
-    chosen = _ASCENDING[0]
-    for topic in _ASCENDING:
-        if DELAYS[topic] <= wait_s:
-            chosen = topic
-    return chosen
+    return _ASCENDING[max(bisect_right(_SECONDS, wait_s), 1) - 1]
 
 
 def jitter_ms(job_id: str) -> int:

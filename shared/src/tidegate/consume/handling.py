@@ -31,7 +31,7 @@ P = TypeVar("P")
 # Jobs, and pages of a usual size. A large one keeps its slot to its end: while the broker is away all that is
 # in hand waits, and a window of them is enough.
 _SMALL_BYTES = 64 << 10
-# A thousand of those that are answered at once may be in hand beside all others.
+# Thousands of those that are answered at once may be in hand beside all others.
 _SIFTED_BYTES = 16 << 10
 
 

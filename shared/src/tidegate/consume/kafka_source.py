@@ -50,6 +50,8 @@ class KafkaSource:
         self._clock = clock
         self._physical = {topic: settings.prefix + topic for topic in topics}
         self._logical = {physical: topic for topic, physical in self._physical.items()}
+        # A poll names hundreds of partitions, mostly the same ones.
+        self._named: dict[TopicPartition, KafkaPartition] = {}
         self._admin = AIOKafkaAdminClient(**connection_options(settings))
         session_s = settings.session_timeout_s
         self._make: Callable[[], AIOKafkaConsumer] = lambda: AIOKafkaConsumer(
@@ -120,7 +122,7 @@ class KafkaSource:
     ) -> list[Inbound]:
         """Return what has been fetched of these partitions; ask the broker for nothing else."""
         self.check()
-        wanted = [KafkaPartition(self._physical[topic], number) for topic, number in partitions]
+        wanted = [self._named.get(partition) or self._name(partition) for partition in partitions]
         begun = self._assignments
         # getmany() of no partitions means all of them (C8).
         assert wanted
@@ -148,6 +150,11 @@ class KafkaSource:
         return [
             inbound(self._logical[record.topic], record) for records in batches.values() for record in records
         ]
+
+    def _name(self, partition: TopicPartition) -> KafkaPartition:
+        topic, number = partition
+        named = self._named[partition] = KafkaPartition(self._physical[topic], number)
+        return named
 
     def _put_back(
         self, batches: Mapping[KafkaPartition, list[ConsumerRecord[bytes | None, bytes | None]]]

@@ -164,18 +164,19 @@ class Buffers:
         """Return the partitions whose heads wait for one of the lanes' turns, those of held topics not."""
         return [partition for line in self._ready.values() for partition in line]
 
-    def take_while(self, partition: TopicPartition, is_answered: Callable[[Entry], bool]) -> None:
-        """Take records from the front of a partition, by nobody's turn, for as long as each is answered."""
-        queue = self._queues[partition]
-        if not queue or not is_answered(queue[0]):
-            return
-        self._delist(partition)
-        while True:
+    def take_while(self, partition: TopicPartition, is_answered: Callable[[Entry], bool], most: int) -> None:
+        """Take records from the front of a partition, by nobody's turn, for as long as each is answered.
+
+        At most ``most`` of them, and of a delay topic none before it is due (T2).
+        """
+        queue, taken = self._queues[partition], 0
+        while taken < most and queue and self._is_due(partition, queue[0]) and is_answered(queue[0]):
             self._leave(partition, queue)
-            if not queue or not is_answered(queue[0]):
-                break
-        if queue:
-            self._enlist(partition, queue[0])
+            taken += 1
+        if taken:
+            self._delist(partition)
+            if queue:
+                self._enlist(partition, queue[0])
 
     def _take(self, line: deque[TopicPartition]) -> Entry:
         partition = line.popleft()
@@ -191,6 +192,9 @@ class Buffers:
         if len(queue) <= HALF_FULL and self._bytes[partition] <= _MOST_BYTES // 2:
             self._full.discard(partition)
         return entry
+
+    def _is_due(self, partition: TopicPartition, entry: Entry) -> bool:
+        return partition.topic not in DELAYS or _head_of(entry.record).due_ms <= self._now_ms
 
     def _delist(self, partition: TopicPartition) -> None:
         self._waiting.pop(partition, None)

@@ -17,9 +17,9 @@ from tidegate.consume.intake import Intake
 from tidegate.consume.lanes import Entry
 from tidegate.consume.offsets import TopicPartition
 
-# In hand at a time, over all partitions. Beyond that a record takes a slot as ever. So many fit into any
-# partition's commit, whichever of them is done first.
-MOST = 1024
+# In hand at a time, over all partitions. Beyond that a record takes a slot as ever. One partition alone never
+# gets there: it is held back by what its commit has room for, whichever of them is done first.
+MOST = 4096
 
 
 class _Passed(NamedTuple):

@@ -23,7 +23,9 @@ from tidegate.consume.runtime_events import PartitionFreed, PartitionHeld, Resul
 from tidegate.events import Emit
 
 # At most so many are answered at once before the loop turns: some five milliseconds.
-_PASSED_A_TURN = 64
+_PASSED_A_TURN = 128
+# Of these so many of one partition in a row: a flood stands together, and to pick each by itself is dear.
+_PASSED_IN_A_ROW = 32
 
 
 class Workers:
@@ -89,7 +91,7 @@ class Workers:
         for partition in self._buffers.ready():
             if partition in self._isolating.partitions or partition in self._holds.held:
                 continue
-            self._buffers.take_while(partition, self._is_answered)
+            self._buffers.take_while(partition, self._is_answered, _PASSED_A_TURN)
 
     def _is_answered(self, entry: Entry) -> bool:
         if self._passed_now >= _PASSED_A_TURN or not self._intake.has_room:
@@ -132,6 +134,7 @@ class Workers:
             if not self._may_pass(entry) or not self._passing.take(entry, has_slot=True):
                 return entry
             self._pass_on(entry)
+            self._buffers.take_while(entry.partition, self._is_answered, _PASSED_IN_A_ROW - 1)
         return None
 
     def _may_pass(self, entry: Entry) -> bool:
