@@ -1,4 +1,4 @@
-"""Runs the demo with every trace sampled and prints a protected page's, and those of its batches, as trees."""
+"""Runs the demo with every trace sampled and prints those of a protected page and of its batches as trees."""
 
 import sys
 import tempfile
