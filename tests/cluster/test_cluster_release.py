@@ -188,7 +188,7 @@ async def test_an_upgrade_keeps_the_replicas_that_an_autoscaler_set(space: Names
 
 
 async def test_switching_the_autoscaler_on_keeps_the_replicas_for_good(space: Namespace) -> None:
-    """Helm would take away the count that it gave, and Kubernetes fill in one: all others would go at once."""
+    """Helm would take away the count that it gave, Kubernetes fill in one, and all others go at once."""
     space.release("install", VALUES)
     fetchers = f"{RELEASE}-fetcher"
     space.kubectl("scale", "deployment", fetchers, "--replicas=4")
