@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from pathlib import PurePosixPath
 
 import pytest
@@ -23,9 +24,12 @@ def dockerfile(name: str) -> Dockerfile:
 
 
 def test_both_stages_start_from_the_one_pinned_base(name: str) -> None:
-    """A release can pin the digest of both by one argument."""
+    """One digest for all images and stages, replaced by one argument."""
     file = dockerfile(name)
-    assert file.arguments == {"PYTHON_IMAGE": "python:3.11-slim-bookworm"}
+    assert file.arguments == dockerfile("fetcher").arguments
+    ((argument, base),) = file.arguments.items()
+    assert argument == "PYTHON_IMAGE"
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
     assert [stage.base for stage in file.stages] == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
 
 
