@@ -148,10 +148,11 @@ outages: $(STAMP) ## Take ClickHouse, the broker and the solving service away fo
 alerts: $(STAMP) ## Drive four alerts to fire and to clear on the embedded stack
 	PYTHONPATH=tests $(BIN)/python tests/load/alerts.py
 
-# Three instances of each service, replaced one by one under load. Wants two cores of its own.
+# Three instances of each service, replaced one by one under load; FROM=COMMIT: upgraded from there, and taken back.
+# Wants two cores of its own.
 .PHONY: rolling
 rolling: $(STAMP) ## Replace every process under load: nothing lost, no group at a standstill for 10 s (Java 17, Maven)
-	PYTHONPATH=tests $(BIN)/python tests/load/rolling.py
+	PYTHONPATH=tests $(BIN)/python tests/load/rolling.py $(if $(FROM),--from $(FROM))
 
 .PHONY: mutants
 mutants: $(STAMP) ## Build broken builds in copies of the tree; each must be caught: NAMES=

@@ -6,7 +6,10 @@ it: so a commit interval and a batch's age are in every figure, without any rest
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from support.chaos_jobs import JobStream, Mix
 from support.chaos_rig import Rig, chaos_rig
 from support.kafka import ignore
 from support.outages_campaign import SETTINGS, Load
+from support.versions import Versions
 from tidegate.backlog import KafkaBacklog
 from tidegate.clock import SystemClock
 from tidegate.errors import BrokerError
@@ -39,7 +43,8 @@ _ONLY_PAGES = dict.fromkeys(msgspec.structs.asdict(Mix()), 0.0)
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do: ``per_second`` jobs, ``protected`` of them behind a CAPTCHA, ``instances`` of each service.
 
-    Restarts begin after ``before_s``, which shows the stalls without any, and are ``apart_s`` apart.
+    Restarts begin after ``before_s``, which shows the stalls without any, and are ``apart_s`` apart. Of a
+    ``commit`` the services run first, are replaced by this tree's, and these by the commit's again.
     """
 
     per_second: float = 20.0
@@ -48,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     before_s: float = 20.0
     apart_s: float = 5.0
     drained_s: float = 60.0
+    commit: str | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -101,7 +107,11 @@ def longest_stall_s(readings: Sequence[Reading]) -> float:
 
 async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Rolled:
     """Carry it out in an empty folder."""
-    async with chaos_rig(folder, nodes=1, emit=ignore, settings=SETTINGS, instances=plan.instances) as rig:
+    versions = Versions(folder / "versions", plan.commit) if plan.commit else None
+    if versions:
+        versions.choose(other=True)
+    settings = {**SETTINGS, **(versions.env if versions else {})}
+    async with chaos_rig(folder, nodes=1, emit=ignore, settings=settings, instances=plan.instances) as rig:
         for service in GROUPS:
             for number in range(2, plan.instances + 1):
                 await rig.stack.restart(f"{service}-{number}")
@@ -113,15 +123,15 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Rolled:
             watching = [tasks.create_task(_watch(rig, group, readings[group])) for group in GROUPS]
             loading = tasks.create_task(load.run())
             await CLOCK.sleep(plan.before_s)
-            began_s, restarts = CLOCK.monotonic(), 0
-            for service in GROUPS:
-                for number in range(1, plan.instances + 1):
-                    name = service if number == 1 else f"{service}-{number}"
-                    started_s = CLOCK.monotonic()
-                    await rig.stack.restart(name)
-                    restarts += 1
-                    say(f"{name} was replaced in {CLOCK.monotonic() - started_s:.1f} s")
-                    await CLOCK.sleep(plan.apart_s)
+            began_s = CLOCK.monotonic()
+            if versions:
+                versions.choose(other=False)
+                # As the chart's hook does before it replaces anything.
+                await asyncio.to_thread(_migrate, rig.stack.env)
+            restarts = await _replaced(rig, plan, say)
+            if versions:
+                versions.choose(other=True)
+                restarts += await _replaced(rig, plan, say)
             await CLOCK.sleep(_SETTLED_S)
             ended_s = CLOCK.monotonic()
             loading.cancel()
@@ -136,6 +146,21 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Rolled:
         stalls_before_s=_stalls(readings, 0.0, began_s),
         stalls_s=_stalls(readings, began_s, ended_s),
     )
+
+
+async def _replaced(rig: Rig, plan: Plan, say: Callable[[str], None]) -> int:
+    """Replace every instance, one after the other; return how many there were."""
+    names = [
+        service if number == 1 else f"{service}-{number}"
+        for service in GROUPS
+        for number in range(1, plan.instances + 1)
+    ]
+    for name in names:
+        started_s = CLOCK.monotonic()
+        await rig.stack.restart(name)
+        say(f"{name} was replaced in {CLOCK.monotonic() - started_s:.1f} s")
+        await CLOCK.sleep(plan.apart_s)
+    return len(names)
 
 
 def _stalls(readings: dict[str, list[Reading]], start_s: float, end_s: float) -> dict[str, float]:
@@ -171,6 +196,11 @@ async def _drained(rig: Rig, load: Load, patience_s: float) -> tuple[int, int]:
         if jobs >= load.count or CLOCK.monotonic() > deadline:
             return rows, jobs
         await CLOCK.sleep(1.0)
+
+
+def _migrate(env: Mapping[str, str]) -> None:
+    command = (sys.executable, "-m", "tidegate_storer", "migrate")
+    subprocess.run(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, check=True)
 
 
 def _outcomes(url: str) -> tuple[int, int]:
