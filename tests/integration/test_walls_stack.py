@@ -44,8 +44,9 @@ async def test_a_slow_solver_holds_challenged_sites_and_no_others(tmp_path: Path
     """
     measured = await run(SMALL, tmp_path, print)
     figures = report(measured, warm_up_s=0.0)
-    # What is in hand when the gate shuts still arrives.
-    assert figures["lag_most"] <= SMALL.marks[1] + IN_HAND, figures
+    # What solvers and fetchers have in hand when the gate shuts still arrives; without a gate: 270.
+    fetched = SMALL.offered_per_s * SMALL.delay_s
+    assert figures["lag_most"] <= SMALL.marks[1] + IN_HAND + fetched, figures
     # Behind a gate shut for all it would be a page a second; the rest of the margin is for a machine that
     # has something else to do in one of the two phases.
     assert figures["clean_ratio"] >= 0.5, figures
