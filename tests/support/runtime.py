@@ -14,6 +14,7 @@ from tidegate.records import Inbound, Job, JobState, job_state, origin_of
 from tidegate.settings import RuntimeSettings
 from tidegate.testing.fake_broker import FakeBroker, FakeSink, FakeSource
 from tidegate.topics import DELAYS, LANES, Topic
+from tidegate.tracing import Tracing
 
 Handle = Callable[[Work[bytes]], Awaitable[Outcome]]
 
@@ -84,6 +85,7 @@ class Harness:
         settings: RuntimeSettings = QUICK,
         clock: Clock | None = None,
         retention_ms: Mapping[str, int] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.broker = broker
         self.service = service
@@ -102,6 +104,7 @@ class Harness:
             broker_clock=BrokerClock(self.clock),
             emit=self.events.append,
             retention_ms=retention_ms,
+            tracing=tracing,
         )
 
     @asynccontextmanager

@@ -6,8 +6,9 @@ Rejected: a task per record (a worker that goes on costs a third).
 """
 
 import asyncio
+import contextvars
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
 from tidegate.clock import Clock
@@ -55,6 +56,7 @@ class Workers:
         self._clock = clock
         self._emit = emit
         self._group: asyncio.TaskGroup | None = None
+        self._context = contextvars.Context()
         self._active: dict[asyncio.Task[None], Entry] = {}
         self._passing = Passing(handling, intake, self._finish)
         self._passers: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -64,6 +66,7 @@ class Workers:
     def open(self, group: asyncio.TaskGroup) -> None:
         """Begin to hand records out, in tasks of this group."""
         self._group = group
+        self._context = contextvars.copy_context()
 
     def close(self) -> None:
         """Hand nothing out any more; what is in hand goes on."""
@@ -81,10 +84,13 @@ class Workers:
             for partition in self._holds.due(self._clock.monotonic()):
                 self._buffers.free(partition)
         while group is not None and (entry := self._next()) is not None:
-            task = group.create_task(self._work(entry))
-            self._active[task] = entry
+            self._active[self._task(group, self._work(entry))] = entry
         if group is not None and self._handling.may_sift and self._isolating.trial is None:
             self._sweep()
+
+    def _task(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin what outlives whoever begins it: a record's handling, mostly, whose trace is not its own."""
+        return group.create_task(work, context=self._context.copy())
 
     def _sweep(self) -> None:
         """Answer at once what needs no slot, where none is free because of slow jobs of other sites."""
@@ -147,7 +153,7 @@ class Workers:
         partition = entry.partition
         if partition not in self._passers:
             assert self._group is not None
-            task = self._passers[partition] = self._group.create_task(self._pass(partition))
+            task = self._passers[partition] = self._task(self._group, self._pass(partition))
             self._active[task] = entry
             # Also for one that is cancelled before it begins.
             task.add_done_callback(functools.partial(self._passer_ended, partition))
