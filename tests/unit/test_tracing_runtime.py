@@ -39,5 +39,5 @@ async def test_a_job_does_not_go_on_in_the_trace_of_the_one_whose_slot_it_takes(
         await until(lambda: len(broker.records(Topic.PAGES)) == JOBS)
     assert seen == [b"0"]
     for record in broker.records(Topic.PAGES):
-        header = dict(record.headers)[HEADER_TRACE].decode()
-        assert header.split("-")[1] == traces[record.value.decode()]
+        went_on = dict(record.headers)[HEADER_TRACE].split(b"-")[1]
+        assert went_on.decode() == traces[record.value.decode()]
