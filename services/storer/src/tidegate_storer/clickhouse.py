@@ -81,10 +81,11 @@ class ClickHouse:
         client = await self._connected()
         if self._settings is None:
             self._settings = await self._known_settings()
+        columns = list(zip(*rows, strict=True))
         try:
             await client.insert(
                 table.name,
-                list(zip(*rows, strict=True)),
+                columns,
                 column_names=table.names,
                 column_types=self._types[table.name],
                 column_oriented=True,
@@ -101,6 +102,10 @@ class ClickHouse:
                 # It may be another server by now, of another version.
                 self._settings = None
             raise problem from error
+        finally:
+            # What the client makes of an insert refers to itself: it would keep the rows, of pages a batch or
+            # two, until garbage is looked for.
+            columns.clear()
 
     async def query(self, sql: str, parameters: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
