@@ -1,13 +1,17 @@
 """The log: one JSON line an event."""
 
+import asyncio
 import importlib
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import ClassVar
 
 import msgspec
 import pytest
+from tidegate.clock import SystemClock
 from tidegate.events import Event, log_emitter
 
 MODULES = (
@@ -41,6 +45,12 @@ class Detail(Event, frozen=True):
 
     level: ClassVar[str] = "debug"
     what: str = "x"
+
+
+class Broken(Event, frozen=True):
+    """Something is wrong."""
+
+    level: ClassVar[str] = "error"
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +101,43 @@ def test_what_is_below_the_level_is_not_written(
     """Each time, not the first time only."""
     assert len(lines(capsys, Nothing(), Detail(what="y"), level=level)) == written
     assert len(lines(capsys, Nothing(), Detail(what="y"), level=level)) == written
+
+
+async def test_lines_of_a_running_service_are_written_together_and_soon(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each as it was told, in their order."""
+    emit = log_emitter("test")
+    for count in range(3):
+        emit(Sold(what="x", count=count))
+    assert not capsys.readouterr().err
+    written = ""
+    async with asyncio.timeout(30):
+        while not written:
+            await SystemClock().sleep(0.005)
+            written = capsys.readouterr().err
+    assert [msgspec.json.decode(line)["count"] for line in written.splitlines()] == [0, 1, 2]
+
+
+async def test_what_is_wrong_is_written_at_once_and_after_what_came_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The process may not live for another moment."""
+    told = lines(capsys, Sold(what="x", count=1), Broken())
+    assert [line["event"] for line in told] == ["sold", "broken"]
+
+
+def test_what_was_told_last_is_written_before_the_process_ends() -> None:
+    """Nobody waits for the moment in which lines are gathered."""
+    code = (
+        "import asyncio\n"
+        "from tidegate.events import log_emitter\n"
+        "from tidegate.process import Stopped\n"
+        "async def main(): log_emitter('test')(Stopped(exit_code=0))\n"
+        "asyncio.run(main())"
+    )
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True)
+    assert msgspec.json.decode(done.stderr)["event"] == "stopped"
 
 
 @pytest.mark.parametrize("module", MODULES)

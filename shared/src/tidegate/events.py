@@ -5,9 +5,13 @@ writer, a test gives ``list.append``. An event holds no secret: URLs without cre
 no tokens, no keys.
 """
 
+import asyncio
+import atexit
+import contextlib
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeAlias
@@ -28,6 +32,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 Emit: TypeAlias = Callable[[Event], None]
+
+# A write for each line takes longer than all else that is done for it. Nobody reads faster than that.
+_GATHERED_S = 0.01
+_UNHURRIED = ("debug", "info")
 
 
 def name_of(event: type[Event]) -> str:
@@ -51,6 +59,7 @@ def log_emitter(service: str, level: str = "info") -> Emit:
     root.setLevel(max(least, logging.WARNING))
     encode = msgspec.json.Encoder().encode
     heads: dict[type[Event], bytes | None] = {}
+    lines = _Lines()
 
     def head_of(kind: type[Event]) -> bytes | None:
         """Return how the lines of a kind go on after their time; None where it is not wanted."""
@@ -67,10 +76,43 @@ def log_emitter(service: str, level: str = "info") -> Emit:
             return
         fields = encode(event)
         comma = b"," if len(fields) > len(b"{}") else b""
-        line = b'{"timestamp":%b%b%b%b\n' % (encode(datetime.now(UTC)), head, comma, fields[1:])
-        sys.stderr.write(line.decode())
+        lines.add(
+            b'{"timestamp":%b%b%b%b\n' % (encode(datetime.now(UTC)), head, comma, fields[1:]),
+            at_once=kind.level not in _UNHURRIED,
+        )
 
     return emit
+
+
+class _Lines:
+    """Gathers lines for a moment and writes them together: at once where something is wrong."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque()
+        atexit.register(self.write)
+
+    def add(self, line: bytes, *, at_once: bool) -> None:
+        """Take a line, from any thread."""
+        is_first = not self._lines
+        self._lines.append(line)
+        try:
+            loop = None if at_once else asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None:
+            self.write()
+        elif is_first:
+            loop.call_later(_GATHERED_S, self.write)
+
+    def write(self) -> None:
+        """Write what there is."""
+        taken: list[bytes] = []
+        # Another thread may take some of them.
+        with contextlib.suppress(IndexError):
+            while self._lines:
+                taken.append(self._lines.popleft())
+        if taken:
+            sys.stderr.write(b"".join(taken).decode())
 
 
 class _JsonFormatter(logging.Formatter):
