@@ -10,8 +10,8 @@ from bench.rig import Ends, Rig, cpu_s, put
 from bench.row_fetcher import jobs, page_server
 from tidegate.topics import Topic
 
-ROUNDS = 12
-PAGES = 1_000
+ROUNDS = 30
+PAGES = 500
 _WARM_UP = 1_000
 _MUST = round(450 / (450 - 30), 2)
 SPEC = RowSpec(
