@@ -5,7 +5,7 @@ a Prometheus that receives OTLP would count everything twice.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from tidegate.events import Emit, Event
+from tidegate.events import Emit, Event, Gathered
 from tidegate.settings import Settings
 from tidegate.telemetry.cells import Cell, Cells, Latest, Sum
 from tidegate.telemetry.histograms import Histograms
@@ -38,7 +38,7 @@ class Telemetry(msgspec.Struct, kw_only=True):
     def tell(self, tallies: Tallies) -> None:
         """Let the monitor be told of the same events; to be called before anybody has ``emit``."""
         self.tallies = tallies
-        self.emit = tee(self.emit, tallies.note)
+        self.emit = tee(self.emit, gathered(tallies.note).add)
 
 
 class Meters:
@@ -133,6 +133,16 @@ def tee(*emits: Emit) -> Emit:
     return emit
 
 
+def gathered(emit: Emit) -> Gathered[Event]:
+    """Return what hands events to an emitter, many at a time."""
+
+    def do(told: Sequence[Event]) -> None:
+        for event in told:
+            emit(event)
+
+    return Gathered(do)
+
+
 @contextlib.contextmanager
 def metering(service: str, settings: Settings, metrics: Iterable[Metric], log: Emit) -> Iterator[Telemetry]:
     """Yield what turns events into log lines and metrics; send what is left at the end."""
@@ -145,9 +155,11 @@ def metering(service: str, settings: Settings, metrics: Iterable[Metric], log: E
     if reader is not None:
         histograms.read_by(reader)
     meters = Meters(provider.get_meter("tidegate"), () if reader is None else metrics, histograms)
+    metered = gathered(meters.emit)
     try:
-        yield Telemetry(emit=log if reader is None else tee(log, meters.emit), meters=meters, page=page)
+        yield Telemetry(emit=log if reader is None else tee(log, metered.add), meters=meters, page=page)
     finally:
+        metered.flush()
         provider.shutdown()
 
 
