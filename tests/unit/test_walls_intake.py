@@ -71,6 +71,12 @@ def intake_of(
     return Intake(PLAN, window=window, window_bytes=window_bytes, valve=valve, emit=sink.append)
 
 
+@pytest.mark.parametrize(("window", "lanes"), [(1, 1), (2, 1), (3, 2), (4, 2), (12, 10)])
+def test_what_is_kept_free_for_solutions_is_at_most_half_of_the_window(window: int, lanes: int) -> None:
+    """A window of a few would else be one of one."""
+    assert len(taken(intake_of(None, window=window), filled(Topic.URLS))) == min(lanes, 10)
+
+
 def test_a_valve_bounds_fresh_and_held_records_apart() -> None:
     """Each by what of its own is in hand; a slot given back is the next one's."""
     valve = Limits(fresh=3, held=1)

@@ -200,7 +200,8 @@ class RuntimeSettings(Section):
         ge=1,
         le=100_000,
         description="Records at work at once; as many more may wait for the broker to acknowledge what "
-        "became of them. Empty takes the service's own.",
+        "became of them. Empty takes the service's own. The fetcher keeps sixteen of them, at most half, for "
+        "solutions.",
     )
     window_bytes: int = Field(
         64 << 20, ge=1 << 20, description="Bytes of records in hand at once; one always may."

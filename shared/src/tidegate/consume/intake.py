@@ -52,7 +52,8 @@ class Intake:
         self._reserved_topics = frozenset(plan.reserved)
         self._held_topics = frozenset(plan.held)
         self._window = window
-        self._lanes_window = window - (min(plan.reserved_slots, window - 1) if plan.reserved else 0)
+        # Of a small window half: what is kept free must not leave the lanes next to nothing.
+        self._lanes_window = window - (min(plan.reserved_slots, window // 2) if plan.reserved else 0)
         self._valve = valve
         self._emit = emit
         self._lanes = 0

@@ -22,13 +22,13 @@ class Fault(StrEnum):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The topics of one consumer group.
 
-    ``reserved`` topics come first, have window slots of their own and are never deferred (solutions).
-    ``delays`` wait until their records are due; a due record takes its own lane's share. ``held`` are
-    lanes of their own that the service's valve opens and shuts (``consume.intake``). ``window`` is
-    how many records are at work at once, waiting ones included; as many again may wait for the broker to take
-    what became of them, and a thousand that needed no handler. ``deadline_s`` is how long a handler may
-    take; None for a batching one, which waits for as long as its sink is away. ``prefix`` is the
-    installation's, which stands before the group's name at the broker.
+    ``reserved`` topics come first and are never deferred (solutions); they have ``reserved_slots`` of the
+    window of their own, at most half of it. ``delays`` wait until their records are due; a due record takes
+    its own lane's share. ``held`` are lanes of their own that the service's valve opens and shuts
+    (``consume.intake``). ``window`` is how many records are at work at once, waiting ones included; as many
+    again may wait for the broker to take what became of them, and thousands that needed no handler.
+    ``deadline_s`` is how long a handler may take; None for a batching one, which waits for as long as its
+    sink is away. ``prefix`` is the installation's, which stands before the group's name at the broker.
     """
 
     group: str
