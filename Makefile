@@ -100,6 +100,7 @@ chart: $(VENV)/.chart ## Test the Helm chart: values, renders, policies, formula
 .PHONY: cluster
 cluster: $(STAMP) ## Test the chart on a Kubernetes cluster (needs KUBECONFIG, helm, kubectl; KEDA in the cluster)
 	TEST_CLUSTER=required $(if $(HELM),HELM=$(HELM)) $(if $(KUBECTL),KUBECTL=$(KUBECTL)) \
+	  $(if $(RECORD),TEST_CLUSTER_RECORD=$(abspath $(RECORD))) \
 	  $(BIN)/pytest -m cluster tests/cluster
 
 .PHONY: goldens

@@ -1,13 +1,12 @@
 """What the autoscaler makes of lag, challenges and walls: the chart's formula, evaluated."""
 
 import copy
-import math
 import re
 
 import pytest
 from support.chart import CHART, Manifest, of_kind, render, values_of
 from support.scaling_policy import compiled, policies
-from support.scaling_rows import LEAST, MOST, ROWS, THRESHOLD, Row
+from support.scaling_rows import ROWS, THRESHOLD, Row, replicas
 
 pytestmark = pytest.mark.chart
 
@@ -15,13 +14,6 @@ pytestmark = pytest.mark.chart
 def scaled_objects() -> dict[str, Manifest]:
     """Return the scaled objects of a release with everything on."""
     return of_kind(render(values_of(CHART / "ci/everything-values.yaml")), "ScaledObject")
-
-
-def replicas(metric: float, now: int) -> int:
-    """Return what the autoscaler wants: rounded up, unchanged within its tolerance of a tenth."""
-    if now and abs(metric / (THRESHOLD * now) - 1) <= 0.1:
-        return now
-    return max(LEAST, min(MOST, math.ceil(metric / THRESHOLD)))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -117,7 +117,7 @@ def programs() -> Programs:
         _absent(f"not on the PATH: {' and '.join(missing)}; {' and '.join(missing).upper()} may name them")
     both = Programs(helm=str(found["helm"]), kubectl=str(found["kubectl"]))
     try:
-        both.run(both.kubectl, "version", "--request-timeout=10s")
+        both.run(both.kubectl, "get", "--raw", "/readyz", "--request-timeout=10s")
     except RefusedError as error:
         _absent(f"the cluster does not answer: {error}")
     return both
@@ -147,6 +147,23 @@ async def until(ask: Callable[[], T], good: Callable[[T], bool], what: str, time
         assert CLOCK.monotonic() < deadline, f"{what}: {answer} after {timeout_s:g} s"
         await CLOCK.sleep(1.0)
     return answer
+
+
+async def quicken(space: Namespace, deployment: str, up: Values, down: Values) -> None:
+    """Give a deployment's autoscaler other windows and steps than the chart's, and wait until it has them."""
+    behaviour = {"scaleUp": up, "scaleDown": down}
+    patch = {"spec": {"advanced": {"horizontalPodAutoscalerConfig": {"behavior": behaviour}}}}
+    space.kubectl("patch", "scaledobject", deployment, "--type=merge", "-p", json.dumps(patch))
+
+    def windows() -> list[int]:
+        return [
+            each["spec"]["behavior"][which]["stabilizationWindowSeconds"]
+            for each in space.items("hpa", "--field-selector", f"metadata.name=keda-hpa-{deployment}")
+            for which in behaviour
+        ]
+
+    wanted = [each["stabilizationWindowSeconds"] for each in behaviour.values()]
+    await until(windows, lambda found: found == wanted, "KEDA makes no such autoscaler")
 
 
 def _absent(why: str) -> None:

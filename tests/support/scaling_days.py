@@ -5,6 +5,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from support import scaling_loop
 from support.scaling_model import (
     HOUR_S,
     PODS,
@@ -76,6 +77,7 @@ def charts() -> dict[str, str]:
     braked = tuple((index[span[0].at_s], index[span[-1].at_s]) for span in braked_spans(day))
     lag_only, with_work = at_rest(250.0, prometheus=False), at_rest(250.0)
     return {
+        "loop.svg": scaling_loop.drawing(),
         "day.svg": draw(
             hours,
             [
@@ -139,7 +141,7 @@ def page() -> str:
         late = len(_late(at_rest(load)))
         alone = len(_late(at_rest(load, prometheus=False)))
         parts.append(f"| {load:g} | {at_rest(load)[-1].wanted['fetcher']} | {late} | {alone} |")
-    return "\n".join([*parts, ""])
+    return "\n".join([*parts, "", scaling_loop.section()])
 
 
 def _late(samples: Sequence[Sample]) -> list[tuple[float, int]]:

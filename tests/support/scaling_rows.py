@@ -1,5 +1,6 @@
 """What the autoscaler is to make of readings: one table for KEDA's formula and for the plain HPA's rules."""
 
+import math
 from typing import NamedTuple
 
 THRESHOLD, WORK, LEAST, MOST = 500, 100, 0, 21
@@ -32,3 +33,10 @@ ROWS = (
     Row(1500, 120, 0.0, 0, 1, 3),  # the larger one counts
     Row(0, 900, 0.5, 0, 4, 4),  # the brake holds work, too
 )
+
+
+def replicas(metric: float, now: int) -> int:
+    """Return what the autoscaler wants: rounded up, unchanged within its tolerance of a tenth."""
+    if now and abs(metric / (THRESHOLD * now) - 1) <= 0.1:
+        return now
+    return max(LEAST, min(MOST, math.ceil(metric / THRESHOLD)))

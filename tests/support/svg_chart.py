@@ -1,4 +1,4 @@
-"""Line charts as SVG, drawn by hand: panels one below the other on one axis of hours. Pure."""
+"""Line charts as SVG, drawn by hand: panels one below the other on one axis of time. Pure."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     band: str = ""
 
 
-def draw(hours: Sequence[float], panels: Sequence[Panel]) -> str:
-    """Return the chart. All lines have as many values as there are ``hours``, which go up."""
+def draw(times: Sequence[float], panels: Sequence[Panel], unit: str = "h") -> str:
+    """Return the chart. All lines have as many values as there are ``times``, which go up."""
     height = _TOP + len(panels) * (_HEIGHT + _GAP)
     size = f'width="{_WIDTH}" height="{height}"'
     parts = [
@@ -34,23 +34,23 @@ def draw(hours: Sequence[float], panels: Sequence[Panel]) -> str:
         f'<rect {size} fill="#ffffff"/>',
     ]
     for number, panel in enumerate(panels):
-        parts += _panel(hours, panel, _TOP + number * (_HEIGHT + _GAP))
+        parts += _panel(times, panel, _TOP + number * (_HEIGHT + _GAP), unit)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _panel(hours: Sequence[float], panel: Panel, top: float) -> list[str]:
+def _panel(times: Sequence[float], panel: Panel, top: float, unit: str) -> list[str]:
     highest = _round_up(max(max(line.values) for line in panel.lines))
-    first, last = hours[0], hours[-1]
+    first, last = times[0], times[-1]
 
-    def across(hour: float) -> float:
-        return _LEFT + (hour - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
+    def across(time: float) -> float:
+        return _LEFT + (time - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
 
     def down(value: float) -> float:
         return top + _HEIGHT * (1 - value / highest)
 
     parts = [
-        f'<rect x="{across(hours[start]):.1f}" y="{top}" height="{_HEIGHT}" '
-        f'width="{max(1.0, across(hours[end]) - across(hours[start])):.1f}" fill="#fff1cc"/>'
+        f'<rect x="{across(times[start]):.1f}" y="{top}" height="{_HEIGHT}" '
+        f'width="{max(1.0, across(times[end]) - across(times[start])):.1f}" fill="#fff1cc"/>'
         for start, end in panel.bands
     ]
     for share in (0.0, 0.5, 1.0):
@@ -62,14 +62,14 @@ def _panel(hours: Sequence[float], panel: Panel, top: float) -> list[str]:
     step = max(1, round((last - first) / 12))
     below = top + _HEIGHT + 15
     parts += [
-        f'<text x="{across(hour):.1f}" y="{below}" text-anchor="middle">{hour} h</text>'
-        for hour in range(round(first), round(last) + 1, step)
+        f'<text x="{across(time):.1f}" y="{below}" text-anchor="middle">{time} {unit}</text>'
+        for time in range(round(first), round(last) + 1, step)
     ]
     legend = f'<text x="{_LEFT}" y="{top - 8}"><tspan font-weight="bold">{panel.title}</tspan>'
     for colour, line in zip(_COLOURS, panel.lines, strict=False):
         legend += f'<tspan dx="14" fill="{colour}">{line.name}</tspan>'
-        seen = zip(hours, line.values, strict=True)
-        points = _bends([(round(across(hour), 1), round(down(value), 1)) for hour, value in seen])
+        seen = zip(times, line.values, strict=True)
+        points = _bends([(round(across(time), 1), round(down(value), 1)) for time, value in seen])
         parts.append(
             f'<path d="{_path(points, steps=line.steps)}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         )

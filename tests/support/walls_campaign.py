@@ -94,11 +94,13 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def _sites(plan: Plan, folder: Path) -> AsyncIterator[dict[str, list[int]]]:
-    """Run the sites; yield their ports by kind."""
+async def sites(
+    clean: int, challenged: int, delay_s: float, folder: Path
+) -> AsyncIterator[dict[str, list[int]]]:
+    """Run so many sites of each kind; yield their ports by kind."""
     watchman = Watchman()
     probe = LineReady("port")
-    counts = ("--clean", plan.clean_sites, "--challenged", plan.challenged_sites, "--delay-s", plan.delay_s)
+    counts = ("--clean", clean, "--challenged", challenged, "--delay-s", delay_s)
     spec = ProcessSpec(
         name="sites",
         command=(sys.executable, "-m", "support.walls_sites", *map(str, counts)),
@@ -230,7 +232,9 @@ class _Sampler:
 async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Measured:
     """Carry a plan out in an empty folder."""
     async with AsyncExitStack() as opened:
-        ports = await opened.enter_async_context(_sites(plan, folder))
+        ports = await opened.enter_async_context(
+            sites(plan.clean_sites, plan.challenged_sites, plan.delay_s, folder)
+        )
         stack = await opened.enter_async_context(running_stack(_options(plan, folder), ignore))
         kafka = stack.settings.kafka
         say("the stack runs")
