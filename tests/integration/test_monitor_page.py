@@ -85,7 +85,7 @@ ACCESSIBILITY = """(() => {
 
 STATES = {"idle": idle, "busy": busy, "solver-down": solver_down, "budget-spent": budget_spent}
 SAYS = {
-    "idle": ("Idle, all is well", "Nothing fires."),
+    "idle": ("Idle, no alerts", "Nothing fires."),
     "busy": ("1 warning", "slowed to 25 %", HOSTILE),
     "solver-down": ("critical alert", "A solving service has not been usable for a minute"),
     "budget-spent": ("critical alert", "run june"),

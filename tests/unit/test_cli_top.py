@@ -73,7 +73,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(fill: Callable[[Bench], Non
 
 def test_a_glance_says_whether_all_is_well() -> None:
     """The first line is the page's status."""
-    assert "Idle, all is well" in lines(told(idle), 80)[0]
+    assert "Idle, no alerts" in lines(told(idle), 80)[0]
     assert "1 warning" in lines(told(busy), 80)[0]
     assert "2 critical alerts" in lines(told(solver_down), 80)[0]
 

@@ -272,6 +272,8 @@ async def _run(
             telemetry.meters.watch(page.runtime.snapshot)
             await page.runtime.run(stop)
     finally:
+        # Done already, but for a service that could not be built.
+        await source.stop()
         await backlog.stop()
         await sink.stop()
         provider.shutdown()

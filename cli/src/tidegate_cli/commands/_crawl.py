@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -106,7 +108,17 @@ def query_hints(options: CrawlOptions, report: Report) -> tuple[str, ...]:
         (report.pages, "url, status, title FROM pages"),
         (report.dead_letters, "url, reason, message FROM dead_letters"),
     )
-    return tuple(f'tidegate sql{where} "SELECT {look}{only} LIMIT 10"' for count, look in looks if count)
+    command = shlex.quote(_own_name())
+    return tuple(f'{command} sql{where} "SELECT {look}{only} LIMIT 10"' for count, look in looks if count)
+
+
+def _own_name() -> str:
+    """Return what a shell finds this command by: `make demo` runs it where nothing is activated yet."""
+    own = Path(sys.executable).with_name("tidegate")
+    if shutil.which("tidegate") or not own.exists():
+        return "tidegate"
+    here = Path.cwd()
+    return str(own.relative_to(here) if own.is_relative_to(here) else own)
 
 
 def choose_services(

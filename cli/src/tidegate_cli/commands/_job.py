@@ -79,7 +79,7 @@ def _show(known: JobReport, console: Console) -> None:
     table.add_row("state", f"[bold {colour}]{known.state.replace('_', ' ')}[/]")
     table.add_row("", _text(known.where))
     tries = ", ".join(f"{_text(name)} {count}" for name, count in sorted(known.attempts.items()))
-    table.add_row("failed tries", tries or "none")
+    table.add_row("retries", tries or "none")
     if known.solve_cost:
         table.add_row("paid for solves", f"${known.solve_cost:.4f}")
     if known.trace_id:

@@ -1,6 +1,7 @@
 """The work of ``tidegate run`` and ``tidegate runs``, with everything heavy imported."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tidegate_cli.warehouse import Row, quoted, warehouse
 
 _LATEST = 50
 _WIDE = 200
+_ROOMY = 132
 
 
 async def create_main(
@@ -78,9 +80,9 @@ async def runs_main(name: str | None, *, data: Path | None, as_json: bool) -> in
     if as_json:
         print_json({"runs": rows, "clickhouse_error": trouble})
     else:
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else _WIDE)
         # A file or a pipe has no width that a table must fit into.
-        console.print(_table(rows), width=None if console.is_terminal else _WIDE)
+        console.print(_table(rows, console.width))
         if trouble is not None:
             console.print(f"[red]✗[/] {escape(trouble)}", highlight=False, soft_wrap=True)
     return Exit.CHECK_FAILED if name is not None and not rows else Exit.OK
@@ -108,32 +110,39 @@ async def _counts(settings: ClickHouseSettings, name: str | None) -> dict[str, R
     }
 
 
-def _table(rows: Sequence[RunRow]) -> Table:
+def _table(rows: Sequence[RunRow], width: int) -> Table:
+    """Return the runs; a narrow terminal gets fewer columns and whole names rather than all in bits."""
+    columns: list[tuple[str, bool, Callable[[RunRow], str]]] = [
+        ("run", False, lambda row: escape(row.run)),
+        ("state", False, lambda row: row.state),
+        ("pages", True, lambda row: f"{row.pages:,}"),
+        ("dead letters", True, lambda row: f"{row.dead_letters:,}"),
+        ("solves", True, lambda row: f"{row.solves:,}"),
+        ("spent", True, lambda row: row.spent),
+        ("left", True, lambda row: row.left or ""),
+    ]
+    if width >= _ROOMY:
+        columns[6:6] = [
+            ("in flight", True, lambda row: row.in_flight),
+            ("budget", True, lambda row: row.budget or ""),
+        ]
+        columns += [("deadline (UTC)", False, _deadline), ("latest outcome (UTC)", False, _latest)]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("run", "state"):
-        table.add_column(title)
-    for title in ("pages", "dead letters", "solves", "spent", "in flight", "budget", "left"):
-        table.add_column(title, justify="right")
-    table.add_column("deadline (UTC)")
-    table.add_column("latest outcome (UTC)")
+    for title, is_number, _ in columns:
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        deadline = (
-            "" if row.deadline_ms is None else f"{datetime.fromtimestamp(row.deadline_ms / 1000, UTC):%F %T}"
-        )
-        table.add_row(
-            escape(row.run),
-            row.state,
-            f"{row.pages:,}",
-            f"{row.dead_letters:,}",
-            f"{row.solves:,}",
-            row.spent,
-            row.in_flight,
-            row.budget or "",
-            row.left or "",
-            deadline,
-            row.latest or "",
-        )
+        table.add_row(*(value(row) for _, _, value in columns))
     return table
+
+
+def _deadline(row: RunRow) -> str:
+    if row.deadline_ms is None:
+        return ""
+    return f"{datetime.fromtimestamp(row.deadline_ms / 1000, UTC):%F %T}"
+
+
+def _latest(row: RunRow) -> str:
+    return (row.latest or "").partition(".")[0]
 
 
 def reachable(data: Path | None) -> Settings:

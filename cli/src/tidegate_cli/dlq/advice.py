@@ -46,7 +46,8 @@ ADVICE: dict[Reason, Advice] = {
         "too low must be submitted anew."
     ),
     Reason.RETRIES_EXHAUSTED: Advice(
-        "The site failed again and again, see the last status. Replay when it answers as it should."
+        "The site failed again and again: the message says how. Look at its name, the network and the proxy, "
+        "or wait until it answers as it should; then replay."
     ),
     Reason.DEFERRED_TOO_LONG: Advice(
         "It had no turn in time: too many jobs of one site. Replay as many as its limit lets through before "

@@ -22,7 +22,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one job. ``state`` is ``page``, ``dead_letter`` or ``waiting``.
 
-    ``where`` says it in a sentence; ``attempts`` are failed tries by class; ``solve_cost`` in US dollars.
+    ``where`` says it in a sentence; ``attempts`` are retries by class; ``solve_cost`` in US dollars.
     """
 
     run: str

@@ -92,7 +92,7 @@ def _head(state: State, trouble: str) -> Table:
     elif warnings := counts["warning"]:
         status = said(f"{warnings} warning" + "s" * (warnings > 1), _WARN)
     else:
-        status = said("All is well" if busy else "Idle, all is well", _GOOD)
+        status = said("No alerts" if busy else "Idle, no alerts", _GOOD)
     at = datetime.fromtimestamp(state.now_ms / 1000, UTC)
     line = Table.grid(expand=True, padding=(0, 2, 0, 0))
     line.add_column()

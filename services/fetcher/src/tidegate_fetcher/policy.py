@@ -91,7 +91,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             how += f', or solve = true in the policy file for match = ["{host}"]'
         return Refusal(
             Reason.SOLVE_NOT_ALLOWED,
-            f"{host} asks for a CAPTCHA, and solving is not allowed there. To allow it: {how}.",
+            f"A CAPTCHA of {host} is not solved: solving is not allowed there. To allow it: {how}.",
         )
 
     def has_recipe(self, url: URL) -> bool:

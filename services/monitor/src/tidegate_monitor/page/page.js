@@ -46,7 +46,7 @@ function showStatus(state) {
   if (!state.ready) { text = "Reading the last minutes…"; kind = "wait"; }
   else if (critical) { text = critical + (critical === 1 ? " critical alert" : " critical alerts"); kind = "bad"; }
   else if (warnings) { text = warnings + (warnings === 1 ? " warning" : " warnings"); kind = "warn"; }
-  else { text = busy ? "All is well" : "Idle, all is well"; kind = "good"; }
+  else { text = busy ? "No alerts" : "Idle, no alerts"; kind = "good"; }
   // Only a change is announced.
   if ($("status").textContent !== text) $("status").textContent = text;
   $("status").dataset.state = kind;
