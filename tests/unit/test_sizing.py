@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import statistics
 from types import ModuleType
 
 import pytest
@@ -79,3 +80,20 @@ def test_nonsense_is_refused(wrong: dict[str, float]) -> None:
     """With a sentence."""
     with pytest.raises(ConfigurationError):
         Load(**{"pages_per_second": 1.0, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cost", "row", "figure"),
+    [
+        ("fetcher_us", "fetcher", "fetcher, here"),
+        ("storer_us", "storer", "storer, CPU with its parsers"),
+        ("clickhouse_us", "storer", "ClickHouse, CPU for the storer"),
+        ("solver_us", "solver", "CPU to buy, journal included"),
+        ("runtime_mib", "fetcher", "fetcher, most memory"),
+    ],
+)
+def test_a_unit_cost_is_what_was_measured_rounded_up(cost: str, row: str, figure: str) -> None:
+    """The kept benchmarks may be another machine's: so somewhat less is no fault, much less is."""
+    kept = json.loads(read("docs/benchmarks.json"))["rows"][row]["figures"]
+    (samples,) = [each["samples"] for each in kept if each["spec"]["name"] == figure]
+    assert 0.9 * statistics.median(samples) <= getattr(UnitCosts(), cost) <= 2.5 * statistics.median(samples)

@@ -29,16 +29,16 @@ class UnitCosts(msgspec.Struct, frozen=True, kw_only=True):
     Rates are planned on the slower side of what was measured: `make bench` says what your machine does.
     """
 
-    fetcher_us: float = 650.0
-    storer_us: float = 900.0
-    clickhouse_us: float = 500.0
+    fetcher_us: float = 850.0
+    storer_us: float = 1450.0
+    clickhouse_us: float = 700.0
     solver_us: float = 2000.0
     intake_kib: float = 0.3
     meta_kib: float = 1.5
     solving_kib: float = 8.0
     row_kib: float = 0.5
     broker_mbps: float = 50.0
-    runtime_mib: float = 90.0
+    runtime_mib: float = 100.0
     in_hand_kib: float = 120.0
 
 
