@@ -12,6 +12,7 @@ from support.dlq import PAGE, SECRET, install_parser, mendable_site
 from support.kafka import ignore
 from tidegate.records import body_hash
 from tidegate.topics import Topic
+from tidegate_cli.dlq.advice import advice_for
 from tidegate_cli.stack.options import StackOptions
 from tidegate_cli.stack.stack import Stack, running_stack
 
@@ -103,7 +104,7 @@ async def test_mended_jobs_are_replayed_to_pages_with_their_secrets_and_without_
         (shown,) = await commands.dlq("show", RUN, "down")
         assert (shown["hop"], shown["attempts"], shown["origin_topic"]) == (0, {}, "urls")
         assert "[removed]" in shown["original"]
-        assert "Replay when" in shown["advice"]
+        assert shown["advice"] == advice_for("retries_exhausted").text
         assert shown["accepted_at"].endswith("Z")
         for arguments in (("ls",), ("ls", "--summary"), ("show", RUN, "down"), ("show", RUN, "parse")):
             await commands.run("dlq", *arguments)
