@@ -40,7 +40,8 @@ from tidegate_cli.dlq.letters import Letter
 from tidegate_cli.dlq.replay import Refusal, Replay, Why, fetched_again, judge, parsed_again
 from tidegate_cli.dlq.replayer import Pacer, Replayer, Step
 from tidegate_cli.dlq.selection import Selection, condition, duration_s, selection_of
-from tidegate_cli.dlq.show import age, printable, show_step
+from tidegate_cli.dlq.show import age, show_step
+from tidegate_cli.terminal import printable
 
 TRACE = b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 NEW = b"00-fedcba9876543210fedcba9876543210-0123456789abcdef-01"

@@ -10,11 +10,11 @@ from rich.table import Table
 from tidegate.clock import SystemClock
 from tidegate.errors import ConfigurationError
 
-from tidegate_cli.dlq.show import printable
 from tidegate_cli.doctor.examine import examine
 from tidegate_cli.doctor.finding import Finding, Status
 from tidegate_cli.exits import Exit
 from tidegate_cli.installation import find
+from tidegate_cli.terminal import printable
 
 _COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from tidegate.clock import SystemClock
 from tidegate.errors import BrokerError, ClickHouseError
 
-from tidegate_cli.dlq.show import printable
 from tidegate_cli.exits import Exit
 from tidegate_cli.installation import Installation, find
 from tidegate_cli.jobs.report import JobReport, report
 from tidegate_cli.jobs.rows import JobRows, rows_of, runs_of
 from tidegate_cli.jobs.waiting import Search, search
 from tidegate_cli.results import results_of
+from tidegate_cli.terminal import printable
 from tidegate_cli.warehouse import warehouse
 
 _LATEST_MS = 253_402_300_799_999

@@ -15,6 +15,8 @@ from tidegate.sites import site_of
 from tidegate.topics import LANES
 from tidegate_storer import redact
 
+from tidegate_cli.terminal import printable
+
 MAX_LINE_BYTES = 11 << 20
 """Longest line that is taken, in bytes: below the intake topics' ``max.message.bytes``, headers included."""
 
@@ -147,6 +149,4 @@ def quote(text: bytes, limit: int = 60) -> str:
     A terminal is often a log that others read, and a bad line may hold a cookie or a token.
     """
     whole = redact.original(text[:_MAX_QUOTED_BYTES]).partition('"body"')[0]
-    head = whole[:limit]
-    shown = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in head)
-    return shown if len(whole) <= limit else f"{shown}…"
+    return printable(whole, limit)

@@ -13,15 +13,9 @@ from tidegate.sites import without_values
 from tidegate_cli.dlq.advice import advice_for
 from tidegate_cli.dlq.letters import Letter, ReasonCount
 from tidegate_cli.dlq.replayer import FETCH, PARSE, Step, Tally
+from tidegate_cli.terminal import printable
 
 _ORIGINAL_CHARACTERS = 4_000
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    """Return a text for a terminal: control characters as escapes, cut at ``limit`` characters. Pure."""
-    cut = text if limit is None else text[:limit]
-    shown = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in cut)
-    return shown if len(cut) == len(text) else f"{shown}…"
 
 
 def age(then_ms: int, now_ms: int) -> str:

@@ -13,8 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tidegate_cli.terminal import printable
 from tidegate_cli.top.figures import NONE, measured, money, percent, rate, seconds, spark, whole
-from tidegate_cli.top.state import AlertState, BudgetState, ProviderState, State, printable
+from tidegate_cli.top.state import AlertState, BudgetState, ProviderState, State
 
 WIDE = 120
 _GAP = 4

@@ -186,8 +186,3 @@ def decode(body: bytes) -> State:
         return _DECODER.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RemoteError(f"what answers is no monitor of this version: {error}") from error
-
-
-def printable(text: str) -> str:
-    """Return a text without what would move a terminal's cursor or turn its writing round."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
