@@ -17,6 +17,9 @@ from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.processes import StackError
 
 CLOCK = SystemClock()
+# Faults that come late follow close on each other; these keep their planned pause all the same. A broker that a
+# slow machine hardly starts before it is killed again is one long outage, and nothing else is tried meanwhile.
+_STANDS_MEANWHILE = frozenset({"broker"})
 _NETWORK_KINDS = frozenset(Kind) - {Kind.NONE, Kind.ANSWER}
 _STARTED_WITHIN_S = 600.0
 _ASK_S = 5.0
@@ -50,12 +53,15 @@ class Executor:
                 tasks.create_task(self._track(track, end_s))
 
     async def _track(self, faults: Sequence[Fault], end_s: float) -> None:
+        planned_s = healed_s = 0.0
         for fault in faults:
-            await CLOCK.sleep(max(0.0, fault.at_s - self._now()))
+            pause_s = fault.at_s - planned_s if fault.target in _STANDS_MEANWHILE else 0.0
+            await CLOCK.sleep(max(0.0, max(fault.at_s, healed_s + pause_s) - self._now()))
             if self._now() > end_s:
                 return
             self._say(f"{self._now():7.1f} s  {fault}")
             await self._one(fault)
+            planned_s, healed_s = fault.at_s + fault.lasts_s, self._now()
             self.done[f"{fault.target} {fault.kind}"] += 1
 
     def _now(self) -> float:
