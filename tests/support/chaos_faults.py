@@ -17,8 +17,8 @@ from tidegate_cli.stack.ports import HOST
 from tidegate_cli.stack.processes import StackError
 
 CLOCK = SystemClock()
-# Faults that come late follow close on each other; these keep their planned pause all the same. A broker that a
-# slow machine hardly starts before it is killed again is one long outage, and nothing else is tried meanwhile.
+# Faults that come late follow close on each other; these keep their planned pause all the same. A broker that
+# a slow machine hardly starts before it is killed again is one long outage, in which nothing else is tried.
 _STANDS_MEANWHILE = frozenset({"broker"})
 _NETWORK_KINDS = frozenset(Kind) - {Kind.NONE, Kind.ANSWER}
 _STARTED_WITHIN_S = 600.0
