@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from tidegate.settings import Settings
+from tidegate.settings import KafkaSettings, Settings
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "tidegate"
 SCHEMA = CHART / "values.schema.json"
@@ -82,10 +82,16 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # Set by the chart itself, from a secret or from a value of its own.
 _OURS = {
     "fetcher": {"proxies_file", "policy_file"},
-    "solver": {"api_key", "proxies"},
+    "solver": {"api_key", "providers", "proxies"},
     "monitor": {"host", "port", "token", "webhook"},
 }
-_HIDDEN = {"kafka", "clickhouse", "telemetry", "health"}
+_HIDDEN = {"clickhouse", "health"}
+# Of the common sections: values of their own are for these, or nothing in a cluster is.
+_BY_VALUES = {
+    "kafka": {*KafkaSettings.model_fields} - {"session_timeout_s"},
+    "telemetry": {"log_level", "trace_ratio", "metrics", "otlp_endpoint"},
+    "runtime": {"drain_deadline_s"},
+}
 
 
 def schema() -> dict[str, Any]:
@@ -134,8 +140,9 @@ def _common_settings() -> list[str]:
     for section, field in Settings.model_fields.items():
         kind = field.annotation
         if section not in _HIDDEN and isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += [f"{section}__{name}" for name in kind.model_fields]
-    return [name for name in names if name != "runtime__drain_deadline_s"]
+            ours = _BY_VALUES.get(section, set())
+            names += [f"{section}__{name}" for name in kind.model_fields if name not in ours]
+    return names
 
 
 def _service_settings(service: str) -> list[str]:
@@ -156,7 +163,8 @@ database. Topics and tables are created by hooks before an install or an upgrade
     helm install tidegate helm/tidegate --namespace scraping --values my-values.yaml
 
 Examples for common surroundings are in `examples/`. Secrets are named, never given as values; they are
-mounted as files, and a new password or certificate for Kafka is used without a restart.
+mounted as files, and a new password or certificate for Kafka is used without a restart (a password of
+SASL/PLAIN after one, which the next upgrade brings).
 
 ## Values
 

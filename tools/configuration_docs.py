@@ -8,8 +8,9 @@ written page against the classes; after a change of a setting run ``python tools
 import importlib
 import re
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, SecretStr
@@ -88,13 +89,19 @@ def _range(field: FieldInfo) -> str:
     for part in get_args(field.annotation):
         limits += getattr(part, "__metadata__", ())
     texts = [text for limit in limits if (text := _limit(limit))]
-    if _has(field, bool):
-        texts.append("`true`, `false`")
+    texts += [f"`{choice}`" for choice in _choices(field.annotation)]
     return ", ".join(texts) or "any"
 
 
-def _has(field: FieldInfo, kind: type) -> bool:
-    return field.annotation is kind or kind in get_args(field.annotation)
+def _choices(kind: Any) -> list[str]:
+    """Return the values of a type that has few."""
+    if kind is bool:
+        return ["true", "false"]
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return []
 
 
 def _limit(limit: Any) -> str:

@@ -64,7 +64,8 @@ _TAIL = """\
 - `partitions`: `kafka.partitions`, before the first install. Growing them later moves sites from one
   fetcher to another one.
 - Disk is mostly retention: Kafka keeps bodies for `--outage-days`, so that an outage of that length loses
-  nothing. Half of the days are half of the disk; ClickHouse's part is `TIDEGATE_STORER__TTL_DAYS`.
+  nothing. Half of the days are half of the disk; ClickHouse's part is `TIDEGATE_STORER__TTL_DAYS`,
+  which `tidegate migrate` applies.
 - Sites that answer slowly need windows, not cores: see what `--answer-seconds 5` does.
 """
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from support.chart import CHART, Manifest, Values, cases, of_kind, pod_specs, render, values_of
-from tidegate.settings import load
+from support.chart import CHART, Manifest, Values, cases, notes, of_kind, pod_specs, render, values_of
+from tidegate.settings import Settings, load
 from tidegate_fetcher.settings import Settings as FetcherSettings
 from tidegate_solver.settings import Settings as SolverSettings
+from tidegate_storer.settings import Settings as StorerSettings
 
 pytestmark = pytest.mark.chart
 
@@ -21,7 +22,11 @@ STRIMZI = CHART / "examples/strimzi.yaml"
 # Kinds of custom resources: their schemas are not Kubernetes' own (test_chart_resources.py).
 _CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
 # Of secrets that are more than a word, by the file's name.
-_CONTENTS = {"webhook": "https://hooks.example.com/x", "proxies": "http://proxy.example.com:3128"}
+_CONTENTS = {
+    "webhook": "https://hooks.example.com/x",
+    "proxies": "http://proxy.example.com:3128",
+    "providers": '{"capsolver": {"api_key": "one"}, "2captcha": {"api_key": "two"}}',
+}
 
 
 def changed(path: Path, **changes: Any) -> Values:
@@ -223,6 +228,57 @@ def test_the_test_pod_asks_the_doctor_with_what_the_services_have(tmp_path: Path
     assert "ipBlock" in str(of_kind(manifests, "NetworkPolicy")["demo-doctor"]["spec"]["egress"])
 
 
+def test_the_hook_that_makes_the_tables_has_the_storers_settings(tmp_path: Path) -> None:
+    """It is what tells the tables how long they keep their rows."""
+    values = changed(STRIMZI, services__storer__settings={"TTL_DAYS": 30, "ttl_dead_letters_days": 60})
+    job = of_kind(render(values), "Job")["demo-migrate"]
+    storer = load(StorerSettings, environment_of(job, tmp_path)).storer
+    assert (storer.ttl_days, storer.ttl_dead_letters_days, storer.ttl_solves_days) == (30, 60, None)
+
+
+def test_without_the_solver_no_account_is_needed_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    """Its switch takes deployment, policy, budget and the doctor's key with it."""
+    values = changed(PLAIN, services__solver={"enabled": False}, networkPolicy={"dataPeers": [{}]})
+    values["podDisruptionBudget"] = {"enabled": True}
+    manifests = render(values)
+    assert "demo-fetcher" in {each["metadata"]["name"] for each in manifests}
+    assert "demo-solver" not in {each["metadata"]["name"] for each in manifests}
+    (pod,) = of_kind(manifests, "Pod").values()
+    assert "solver" not in str(pod["spec"]["volumes"])
+    assert not load(SolverSettings, environment_of(pod, tmp_path)).solver.api_key.get_secret_value()
+    assert "Nothing is solved" in notes(values)
+
+
+def test_several_accounts_come_from_one_key_of_the_secret(tmp_path: Path) -> None:
+    """Solver and doctor read them as a file, and need no single key beside it."""
+    manifests = render(changed(STRIMZI, services__solver__providersKey="accounts"))
+    (pod,) = of_kind(manifests, "Pod").values()
+    for owner in (of_kind(manifests, "Deployment")["demo-solver"], pod):
+        environment = environment_of(owner, tmp_path)
+        assert "TIDEGATE_SOLVER__API_KEY_FILE" not in environment
+        assert set(load(SolverSettings, environment).solver.accounts()) == {"capsolver", "2captcha"}
+        (spec,) = pod_specs([owner]).values()
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "solver-secret"]
+        assert volume["secret"]["items"] == [{"key": "accounts", "path": "providers"}]
+
+
+def test_the_notes_say_whom_the_key_is_given_to() -> None:
+    """Also where nobody named a solving service: then it is the settings' default."""
+    default = SolverSettings().solver.provider
+    assert f"are solved by {default}, which" in notes(changed(STRIMZI, services__solver__settings={}))
+    named = notes(changed(STRIMZI, services__solver__settings={"provider": "2captcha"}))
+    assert "are solved by 2captcha, which" in named
+    assert "none is named yet" not in named
+    several = notes(changed(STRIMZI, services__solver__providersKey="accounts"))
+    assert "the accounts under accounts" in several
+
+
+@pytest.mark.parametrize("path", sorted(CHART.glob("examples/*.yaml")), ids=lambda path: path.stem)
+def test_every_example_names_the_solving_service_of_its_key(path: Path) -> None:
+    """A key is never sent to a vendor whom nobody chose."""
+    assert values_of(path)["services"]["solver"]["settings"]["PROVIDER"]
+
+
 def test_the_proxies_and_the_policy_reach_those_who_read_them(tmp_path: Path) -> None:
     """The list as a secret's file for fetcher and solver, the rules as they were written for the fetcher."""
     manifests = render(values_of(EVERYTHING))
@@ -332,6 +388,20 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
         ({"kafka__minInsyncReplicas": 4}, "nothing could be produced"),
         ({"kafka__existingSecret": ""}, "kafka.existingSecret is empty"),
         ({"services__solver__existingSecret": ""}, "services.solver.existingSecret is empty"),
+        ({"services__solver__enabled": False}, "but its autoscaling is on"),
+        (
+            {"services__solver": {"enabled": False}, "services__fetcher__settings": {"solve_hosts": "*"}},
+            "would wait for an answer for ever",
+        ),
+        (
+            {
+                "services__solver": {"enabled": False},
+                "services__fetcher": {"policy": '[[host]]\nmatch = ["shop.example"]\nsolve = true\n'},
+            },
+            "policy lets challenges be solved",
+        ),
+        ({"services__solver__settings__PROVIDERS": "{}"}, "PROVIDERS"),
+        ({"settings": {"KAFKA__PREFIX": "x"}}, "KAFKA__PREFIX"),
         ({"services__fetcher__autoscaling__maxReplicas": 24}, "at most 21 replicas can be reached"),
         ({"services__fetcher__autoscaling__minReplicas": 21}, "minReplicas is above maxReplicas"),
         (
@@ -373,6 +443,16 @@ def test_a_wrong_value_is_refused_with_a_sentence(changes: dict[str, Any], sente
     with pytest.raises(helm_python.HelmError) as refusal:
         render(changed(STRIMZI, **changes))
     assert sentence in str(refusal.value)
+
+
+def test_settings_that_no_value_is_for_reach_every_service(tmp_path: Path) -> None:
+    """Those of Kafka and telemetry, too."""
+    chosen = {"KAFKA__SESSION_TIMEOUT_S": 30, "TELEMETRY__STATS": False, "telemetry__metrics_interval_s": 60}
+    for each in of_kind(render(changed(STRIMZI, settings=chosen)), "Deployment").values():
+        settings = load(Settings, environment_of(each, tmp_path))
+        assert settings.kafka.session_timeout_s == 30
+        assert settings.telemetry.stats is False
+        assert settings.telemetry.metrics_interval_s == 60
 
 
 def test_the_linter_finds_no_error() -> None:

@@ -258,3 +258,10 @@ def test_secrets_that_are_read_once_roll_their_pods(service: str, keys: set[str]
     template = f'include "tidegate.readOnce" (dict "root" . "service" "{service}")'
     said = asked(tmp_path, template, values_of(CHART / "examples/strimzi.yaml"))
     assert set(said.split(",")) == keys
+    several = values_of(CHART / "examples/strimzi.yaml")
+    several["services"]["solver"]["providersKey"] = "accounts"
+    said = asked(tmp_path, template, several)
+    assert set(said.split(",")) == {each.replace("api-key", "accounts") for each in keys}
+    # aiokafka keeps a password of PLAIN as it was at the start.
+    said = asked(tmp_path, template, values_of(CHART / "examples/managed.yaml"))
+    assert set(said.split(",")) == keys | {"kafka-credentials/password"}

@@ -133,7 +133,7 @@ async def test_a_retention_that_is_taken_back_is_gone(server: Server) -> None:
     """Zero days keep rows for ever, also where there was a limit before."""
     settings = server.settings("for_ever")
     await migrate(settings, StorerSettings(ttl_days=1), SystemClock())
-    await migrate(settings, STORER, SystemClock())
+    await migrate(settings, StorerSettings(ttl_days=0), SystemClock())
     async with connected(settings, timeout_s=30) as clickhouse:
         rows = [row(PAGES, id="old", accepted_at=NOW - timedelta(days=400))]
         await clickhouse.insert(PAGES, rows, "token")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from support.fetcher import fetcher, fixtures, job, page_of, request_of, run, site, solution
-from tidegate.outcome import ErrorClass, Retry
+from tidegate.outcome import Dead, ErrorClass, Reason, Retry
 from tidegate.records import ChallengeKind
 
 PAGE = b"<!doctype html><title>Page</title><p>" + b"content " * 200
@@ -55,6 +55,25 @@ async def test_a_clearance_opens_the_page_as_cookies(family: str, cookie: str) -
         assert isinstance(refused, Retry)
         assert refused.error_class is ErrorClass.SOLVE_FAILED
     assert set(guarded.seen) == {"GET"}
+
+
+FORM = (
+    '<html><form method="post" action="//xn--.other.example/">'
+    '<div class="h-captcha" data-sitekey="10000000-ffff-ffff-ffff-000000000001"></div></form></html>'
+)
+
+
+async def test_a_form_that_leads_to_a_host_of_no_name_is_judged_as_any_other() -> None:
+    """That xn-- stands for no international name is the page's fault, not one of ours."""
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=403, text=FORM, content_type="text/html")
+
+    async with site(handle) as base, fetcher(solve_hosts=("127.0.0.1",)) as service:
+        outcome = await run(service, f"{base}/page")
+    assert isinstance(outcome, Dead)
+    assert outcome.reason is Reason.SOLVE_NOT_ALLOWED
+    assert "xn--.other.example" in outcome.message
 
 
 GEETEST = """<html><body><form action="/check" method="post"><div id="c"></div>

@@ -217,6 +217,7 @@ async def test_a_redirect_without_a_target_is_a_page() -> None:
     routes = {
         "/300": web.Response(status=300, text="choose"),
         "/302": web.Response(status=302, text="hm"),
+        "/303": web.Response(status=303, text="hm", headers={"Location": "http://[]@/"}),
         "/304": web.Response(status=304),
     }
     async with site(routed(routes)) as base, fetcher() as service:

@@ -4,11 +4,13 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
+from random import Random
 from uuid import uuid4
 
 import msgspec
 import pytest
 import pytest_asyncio
+from support.faulty_proxy import Kind, NetworkFault, faulty_proxy
 from support.storer import (
     EPOCH_MS,
     Endpoint,
@@ -26,6 +28,7 @@ from tidegate.events import Event
 from tidegate.outcome import Dead, Done, Outcome, Reason
 from tidegate.records import ChallengeKind, Inbound, SolveSummary, body_hash
 from tidegate.settings import ClickHouseSettings
+from tidegate_cli.stack.ports import PortPool
 from tidegate_storer import events
 from tidegate_storer.batch import Limits
 from tidegate_storer.clickhouse import ClickHouse, connected
@@ -36,7 +39,7 @@ from tidegate_storer.parser_pool import ParserPool
 from tidegate_storer.parsers import installed
 from tidegate_storer.schema import check_schema, migrations
 from tidegate_storer.settings import StorerSettings
-from tidegate_storer.tables import OUTCOMES, WRITE_ORDER
+from tidegate_storer.tables import BODIES, OUTCOMES, WRITE_ORDER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _QUICK = Limits(rows=500, age_s=0.1)
@@ -123,7 +126,7 @@ class TestMigrate:
     async def test_retention_follows_the_settings_both_ways(
         self, server: ClickHouseSettings, clickhouse: ClickHouse
     ) -> None:
-        """It may be set, changed and taken away again."""
+        """It may be set, changed and taken away again; a run without the variables leaves it alone."""
 
         async def ttl(table: str) -> bool:
             sql = (
@@ -136,7 +139,20 @@ class TestMigrate:
         await migrate(server, keep, SystemClock())
         assert [await ttl(table.name) for table in WRITE_ORDER] == [True, True, True, False, True]
         await migrate(server, StorerSettings(), SystemClock())
+        assert [await ttl(table.name) for table in WRITE_ORDER] == [True, True, True, False, True]
+        forever = StorerSettings(ttl_days=0, ttl_dead_letters_days=0, ttl_outcomes_days=0)
+        await migrate(server, forever, SystemClock())
         assert not any([await ttl(table.name) for table in WRITE_ORDER])
+
+    async def test_a_retention_is_judged_together_with_what_the_tables_have(
+        self, server: ClickHouseSettings
+    ) -> None:
+        """Pages that would outlive the outcomes that an earlier run set are refused (O1)."""
+        keep = StorerSettings(ttl_days=30, ttl_dead_letters_days=30, ttl_outcomes_days=60)
+        await migrate(server, keep, SystemClock())
+        with pytest.raises(ConfigurationError, match="at least twice"):
+            await migrate(server, StorerSettings(ttl_days=31), SystemClock())
+        await migrate(server, StorerSettings(ttl_days=29), SystemClock())
 
     async def test_expired_rows_go_and_their_outcome_stays(
         self, server: ClickHouseSettings, clickhouse: ClickHouse
@@ -340,6 +356,25 @@ class TestStoring:
 
 
 class TestOutage:
+    async def test_a_server_that_stops_reading_is_not_waited_for_for_ever(
+        self, endpoint: Endpoint, server: ClickHouseSettings
+    ) -> None:
+        """Nobody knows what became of the insert: it is held and sent again, with a word about it (O5)."""
+        body = Random(1).randbytes(8 << 20)
+        row = (body_hash(body), EPOCH_MS, len(body), body)
+        small = ("run", "a", 7, "page", "s", 200, "", EPOCH_MS, EPOCH_MS)
+        async with faulty_proxy(PortPool().take(), endpoint.port) as proxy:
+            through = server.model_copy(update={"url": proxy.url})
+            async with connected(through, timeout_s=1) as clickhouse:
+                await clickhouse.insert(OUTCOMES, [small], "token-1")
+                proxy.break_with(NetworkFault(kind=Kind.BLACK_HOLE))
+                with pytest.raises(ClickHouseError) as caught:
+                    await asyncio.wait_for(clickhouse.insert(BODIES, [row], "token-2"), 30)
+                assert caught.value.code == 0
+                proxy.heal()
+                await clickhouse.insert(BODIES, [row], "token-2")
+                assert await value(clickhouse, "SELECT count() FROM bodies") == 1
+
     async def test_a_killed_server_holds_the_handlers_until_it_is_back(
         self, tmp_path_factory: pytest.TempPathFactory
     ) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from support.storer import until
+import zstandard
+from support.storer import FakeClickHouse, job_state, page_record, storing, until
 from tidegate.clock import SystemClock
-from tidegate.errors import ConfigurationError
+from tidegate.errors import ConfigurationError, RecordError
 from tidegate.events import Event
+from tidegate.outcome import Done
 from tidegate_storer import events
 from tidegate_storer.parsed import Parsed, ParseFailed
 from tidegate_storer.parser_pool import ParserPool
@@ -74,6 +76,26 @@ async def test_the_default_parser_is_installed_and_parses() -> None:
         parsed = await pool.parse("default")
     assert isinstance(parsed, Parsed)
     assert parsed.title == "fine"
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [("status", 10**30), ("status", 2**31 - 1), ("length", -5), ("challenges", 10**30)]
+)
+async def test_no_number_in_a_pages_metadata_ends_the_workers(field: str, number: int) -> None:
+    """What no page can have is refused where it is read; what it can have is parsed (C10)."""
+    value = zstandard.ZstdCompressor(write_content_size=False).compress(HTML)
+    record = page_record(job_state("a"), HTML, value=value, **{field: number})
+    async with running(registry=installed()) as pool:
+        clickhouse = FakeClickHouse()
+        async with storing(clickhouse, parse=pool.pool.parse) as service:
+            if 0 <= number < 2**31:
+                assert await service.handle(service.decode(record)) == Done()
+            else:
+                with pytest.raises(RecordError, match=field):
+                    service.decode(record)
+            after = page_record(job_state("b"), HTML)
+            assert await service.handle(service.decode(after)) == Done()
+    assert clickhouse.rows["pages_log"][-1][1] == "b"
 
 
 async def test_an_unknown_parser_is_a_failure_of_its_own_kind() -> None:

@@ -139,7 +139,9 @@ MARKUP = st.lists(
                     "'",
                     "=",
                     "<base href='//[",
+                    "<base href='//[]@'>",
                 ),
+                "<form method=post action='//[]@'>",
                 "<form method=post action='http://[::1'>",
                 "<script>var dd={'cid':'a','hsh':'b','s':1,'cookie':'c','host':'a.captcha-delivery.com'}",
                 "<iframe src='//geo.captcha-delivery.com/captcha/?[' >",
@@ -155,6 +157,7 @@ MARKUP = st.lists(
                 "\ufeff",
                 "&#0;",
                 "&#x110000;",
+                f"&#{'1' * 5000};",
             ]
         ),
         st.text(max_size=20),

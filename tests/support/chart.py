@@ -26,17 +26,28 @@ def render(values: Values) -> list[Manifest]:
 
     Raises HelmError with the chart's own sentence.
     """
-    import helm_python  # noqa: PLC0415 -- there only where the chart's tests run
-
-    with helm_python.Chart.load(str(CHART)) as chart:
-        files = chart.render({"checkCapabilities": False, **values}, name="demo", namespace="scraping")
     return [
         manifest
-        for name, text in sorted(files.items())
+        for name, text in sorted(_files(values).items())
         if name.endswith(".yaml")
         for manifest in yaml.safe_load_all(text)
         if manifest
     ]
+
+
+def notes(values: Values) -> str:
+    """Return what an install says at its end."""
+    return _files(values)["tidegate/templates/NOTES.txt"]
+
+
+def _files(values: Values) -> dict[str, str]:
+    import helm_python  # noqa: PLC0415 -- there only where the chart's tests run
+
+    with helm_python.Chart.load(str(CHART)) as chart:
+        files: dict[str, str] = chart.render(
+            {"checkCapabilities": False, **values}, name="demo", namespace="scraping"
+        )
+    return files
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,24 @@ def test_schema_and_readme_are_those_of_the_values_and_settings() -> None:
     tool = chart_schema()
     assert json.loads(tool.SCHEMA.read_text("utf-8")) == tool.schema()
     assert tool.README.read_text("utf-8") == tool.readme()
+
+
+def test_the_readme_lists_every_value() -> None:
+    """Also one that is a list."""
+
+    def names(value: object, path: str = "") -> Iterator[str]:
+        if not isinstance(value, dict) or not value:
+            yield path
+            return
+        for key, each in value.items():
+            yield from names(each, f"{path}.{key}".lstrip("."))
+
+    listed = set(re.findall(r"^\| `([\w.]+)`", chart_schema().README.read_text("utf-8"), re.MULTILINE))
+    values = yaml.safe_load((ROOT / "helm/tidegate/values.yaml").read_text("utf-8"))
+    missing = [
+        name for name in names(values) if not any(name == f or name.startswith(f"{f}.") for f in listed)
+    ]
+    assert missing == []
 
 
 def test_chart_and_packages_have_one_version() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from clickhouse_connect.driver.asyncclient import AsyncClient
 from support.packaging import read
 from tidegate.errors import BrokerError, ClickHouseError, ConfigurationError, TidegateError
 from tidegate.records import ChallengeKind
+from tidegate.settings import ClickHouseSettings
 from tidegate_cli.commands._crawl import checked_hosts, checked_run, choose_broker
 from tidegate_cli.commands._sql import format_for
 from tidegate_cli.crawl.demo_check import choose
@@ -18,6 +20,7 @@ from tidegate_cli.installation import by_address, find
 from tidegate_cli.lag import Position, lags_of
 from tidegate_cli.main import app
 from tidegate_cli.stack.processes import StackError
+from tidegate_cli.warehouse import warehouse
 from typer.testing import CliRunner
 
 _COMMANDS = ("demo", "crawl", "up", "submit", "status", "top", "sql", "dlq", "topics", "migrate")
@@ -136,6 +139,53 @@ def test_a_query_is_answered_as_a_table_unless_it_says_otherwise(
 ) -> None:
     """A FORMAT in the query wins; statements that answer nothing are left alone."""
     assert format_for(query, chosen, terminal=terminal) == expected
+
+
+@pytest.mark.parametrize("command", ["status", "submit", "doctor", "runs"])
+def test_the_help_says_that_addresses_in_the_environment_come_before_the_latest_folder(command: str) -> None:
+    """As they do."""
+    text = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output.split())
+    assert "Default: the addresses in the environment, or the latest." in text
+
+
+def test_topics_are_checked_or_mended_not_both() -> None:
+    """``--check`` promises to change nothing."""
+    result = CliRunner().invoke(app, ["topics", "apply", "--check", "--mend"])
+    assert result.exit_code == Exit.USAGE
+    assert "--check" in result.stderr
+    assert "--mend" in result.stderr
+
+
+def test_brokers_that_are_no_addresses_end_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody is asked."""
+    monkeypatch.setenv("TIDEGATE_KAFKA__BOOTSTRAP", "a:b")
+    result = CliRunner().invoke(app, ["runs"])
+    assert result.exit_code == Exit.USAGE
+    assert "TIDEGATE_KAFKA__BOOTSTRAP" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://ch.example", "https://ch.example:8443"),
+        ("https://ch.example:9443", "https://ch.example:9443"),
+        ("http://ch.example:443", "http://ch.example:443"),
+    ],
+)
+async def test_the_password_for_clickhouse_goes_by_the_scheme_of_its_address(
+    url: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver alone would send it in clear to any port but 443 and 8443."""
+    opened = []
+
+    async def initialize(client: AsyncClient) -> None:
+        opened.append(client.uri)
+
+    monkeypatch.setattr(AsyncClient, "_initialize", initialize)
+    async with warehouse(ClickHouseSettings(url=url)):
+        pass
+    assert opened == [asked]
 
 
 def test_addresses_come_from_the_environment() -> None:

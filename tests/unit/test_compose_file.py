@@ -11,7 +11,8 @@ import pytest
 import yaml
 from support.dockerfile import parse
 from support.packaging import IMAGES, SERVICES, ours, project, read, settings_of, unread
-from tidegate.settings import load
+from tidegate.settings import Settings, load
+from tidegate_storer.settings import StorerSettings
 
 PASSED_ON = None
 
@@ -68,6 +69,13 @@ def environment_of(service: dict[str, Any], outside: dict[str, str]) -> dict[str
         elif name in outside:
             seen[name] = outside[name]
     return seen
+
+
+def readers(name: str) -> list[type[Settings]]:
+    """Return the settings classes that a service's process reads; the command line has many."""
+    if name == "cli":
+        return [Settings, *map(settings_of, SERVICES)]
+    return [settings_of({"migrate": "storer"}.get(name, image_of(services()[name])))]
 
 
 def seconds(duration: str) -> float:
@@ -127,7 +135,7 @@ def test_the_data_network_has_no_way_out() -> None:
     """Only those who must reach the internet do."""
     assert composition()["networks"]["data"]["internal"] is True
     outside = {name for name, service in services().items() if "web" in service["networks"]}
-    assert outside == {"fetcher", "solver", "monitor", "simulator", "demo-site"}
+    assert outside == {"fetcher", "solver", "monitor", "simulator", "demo-site", "cli"}
 
 
 @pytest.mark.parametrize("name", built())
@@ -165,22 +173,56 @@ def test_a_service_gets_the_time_to_drain(name: str) -> None:
 def test_every_variable_is_a_setting_that_the_process_reads(name: str, outside: dict[str, str]) -> None:
     """A misspelt or useless variable turns red, with and without the demo's settings."""
     service = built()[name]
-    kind = settings_of(image_of(service))
+    kinds = readers(name)
     environment = ours(environment_of(service, outside))
-    load(kind, environment)
-    assert not unread(environment, kind)
+    for kind in kinds:
+        load(kind, environment)
     passed_on = dict.fromkeys(ours(service.get("environment", {})), "")
-    assert not unread(passed_on, kind)
+    for given in (environment, passed_on):
+        assert not set.intersection(*(set(unread(given, kind)) for kind in kinds))
 
 
 def test_variables_that_are_handed_on_are_settings() -> None:
     """A variable without a value is checked by its name, for nothing sets it here."""
-    for service in built().values():
-        kind = settings_of(image_of(service))
-        for name, value in service.get("environment", {}).items():
-            if value is PASSED_ON:
-                section, _, field = name.removeprefix("TIDEGATE_").lower().partition("__")
-                assert field in type(getattr(kind(), section)).model_fields, name
+    for service, composed in built().items():
+        known = {
+            f"TIDEGATE_{section}__{field}".upper()
+            for kind in readers(service)
+            for section, own in kind()
+            for field in type(own).model_fields
+        }
+        assert {
+            name for name, value in composed.get("environment", {}).items() if value is PASSED_ON
+        } <= known
+
+
+def test_the_services_start_without_an_account_at_a_solving_service() -> None:
+    """The solver ends without a key: it is there where a profile asks for it, and in the demo."""
+    solver, demo = services()["solver"], demo_environment()
+    assert set(solver["profiles"]) == {"solve", demo["COMPOSE_PROFILES"]}
+    assert demo["TIDEGATE_SOLVER__API_KEY"]
+
+
+def test_the_tables_are_told_how_long_to_keep_their_rows() -> None:
+    """By the run that makes them: the storer itself never does."""
+    kept = {
+        f"TIDEGATE_STORER__{name}".upper() for name in StorerSettings.model_fields if name.startswith("ttl_")
+    }
+    assert kept
+    assert kept <= set(services()["migrate"]["environment"])
+
+
+def test_the_command_line_is_given_what_its_commands_look_at() -> None:
+    """`doctor` judges the settings of fetcher and solver, `top` asks the monitor by a name that it takes."""
+    given = services()["cli"]["environment"]
+    for name in ("fetcher", "solver"):
+        own = {
+            each for each in services()[name]["environment"] if each.startswith(f"TIDEGATE_{name.upper()}__")
+        }
+        assert own
+        assert own <= set(given)
+    monitor = load(settings_of("monitor"), ours(environment_of(services()["monitor"], {})))
+    assert "monitor" in monitor.model_dump()["monitor"]["hosts"]
 
 
 def test_the_demo_sets_nothing_that_nobody_hands_on() -> None:

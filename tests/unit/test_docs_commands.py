@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from support.packaging import ROOT, read
+from tidegate.topics import declare
 
 PAGES = tuple(f"docs/{name}.md" for name in ("operations", "upgrade", "faq", "scaling", "sizing", "security"))
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -82,3 +83,18 @@ def test_kubectl_names_objects_that_the_chart_makes(page: str) -> None:
             assert "kind: ScaledObject" in _TEMPLATES
         if words[1:3] == ["create", "secret"]:
             assert words[4] in examples, words
+
+
+def test_the_steps_to_grow_partitions_name_every_site_keyed_topic() -> None:
+    """Half of them grown, and no service would start."""
+    (listed,) = re.findall(r"for topic in (.+?); do", read("docs/operations.md"), re.DOTALL)
+    assert listed.replace("\\", " ").split() == [spec.topic for spec in declare() if spec.site_keyed]
+
+
+@pytest.mark.parametrize("page", ["docs/operations.md", "docs/faq.md", "helm/tidegate/examples/managed.yaml"])
+def test_what_the_topics_ask_of_a_broker_is_said(page: str) -> None:
+    """The largest record first: some managed services refuse it."""
+    specs = declare()
+    assert f"{max(spec.max_message_bytes for spec in specs) >> 20} MiB" in read(page)
+    keyed = sum(spec.site_keyed for spec in specs)
+    assert f"{keyed} topics of `kafka.partitions`" in " ".join(read("docs/operations.md").split())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.packaging import ROOT, SERVICES, read, settings_of
+from tidegate.records import Route
 from tidegate.settings import Settings
 from tidegate.topics import Topic, declare
 
@@ -108,6 +109,17 @@ def test_commands_and_options_exist(page: str) -> None:
 def test_the_configuration_page_is_the_one_that_the_settings_give() -> None:
     """A change of a setting without `python tools/configuration_docs.py` turns red."""
     assert read("docs/configuration.md") == configuration_docs().render()
+
+
+def test_the_configuration_page_names_the_choices_where_few_values_are_admitted() -> None:
+    """Of a list of literals as of an enumeration."""
+    page = read("docs/configuration.md")
+    for variable, choices in (
+        ("KAFKA__SASL_MECHANISM", "`SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`"),
+        ("FETCHER__ROBOTS", "`obey`, `ignore`"),
+        ("SOLVER__ROUTE", ", ".join(f"`{each}`" for each in Route)),
+    ):
+        assert re.search(rf"^\| `TIDEGATE_{variable}` \| \S+ \| {choices} \|", page, re.MULTILINE), variable
 
 
 @pytest.mark.parametrize("kind", [Settings, *(settings_of(service) for service in SERVICES)])

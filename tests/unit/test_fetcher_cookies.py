@@ -115,7 +115,18 @@ def test_a_jar_is_bounded() -> None:
 
 
 def test_the_jobs_own_cookie_header_becomes_cookies() -> None:
-    """They belong to the job's host and to the whole of it."""
+    """They belong to the job's host and to the whole of it, at any port."""
     jar = cookies.given("a=1; b=x=y;; c", PAGE)
     assert cookies.header_for(jar, URL("https://www.shop.example/"), NOW) == "a=1; b=x=y; c"
     assert cookies.header_for(jar, URL("https://shop.example/"), NOW) is None
+    assert cookies.header_for(jar, URL("https://www.shop.example:8443/"), NOW) == "a=1; b=x=y; c"
+
+
+def test_a_cookie_header_and_a_clearance_of_https_never_go_out_in_clear() -> None:
+    """Not after a redirect to http either; those of http go to both."""
+    plain = PAGE.with_scheme("http")
+    for jar in (cookies.given("a=1", PAGE), cookies.cleared((), PAGE, {"a": "1"})):
+        assert cookies.header_for(jar, PAGE, NOW) == "a=1"
+        assert cookies.header_for(jar, plain, NOW) is None
+    for jar in (cookies.given("a=1", plain), cookies.cleared((), plain, {"a": "1"})):
+        assert cookies.header_for(jar, plain, NOW) == cookies.header_for(jar, PAGE, NOW) == "a=1"

@@ -199,3 +199,24 @@ def test_a_page_is_read_by_the_character_set_that_it_names(label: str) -> None:
         headers = {"Content-Type": f"text/html{parameter}"}
         found = DETECTOR.find(body, status=200, headers=headers, url=URL(PAGE_URL))
         assert isinstance(found, Challenge)
+
+
+# More digits than Python reads as a number at once.
+ENDLESS = f"&#{'1' * 5000};"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<title>{ENDLESS}</title>{{widget}}",
+        f"<p>{ENDLESS}</p>{{widget}}",
+        f'<form method="post"><input name="{ENDLESS}">{{widget}}</form>',
+        f'<form method="post"><textarea name="a" hidden>{ENDLESS}</textarea>{{widget}}</form>',
+        f'<form method="post"><select name="a" hidden><option>{ENDLESS}</select>{{widget}}</form>',
+    ],
+)
+def test_a_reference_that_names_no_character_is_text(page: str) -> None:
+    """A page with it is looked at as any other, wherever it stands."""
+    body = page.replace("{widget}", '<div class="g-recaptcha" data-sitekey="6Lc-1"></div>').encode()
+    for status in (200, 403):
+        DETECTOR.find(body, status=status, headers={"Content-Type": "text/html"}, url=URL(PAGE_URL))

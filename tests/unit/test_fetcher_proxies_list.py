@@ -184,6 +184,29 @@ async def test_a_job_may_bring_a_proxy_or_name_a_listed_one() -> None:
     assert dead.reason is Reason.UNKNOWN_PROXY
 
 
+@pytest.mark.parametrize(
+    ("pin", "url"),
+    [
+        ("198.51.100.8:3128", "http://198.51.100.8:3128"),
+        ("own.example:3128:ann:s3c/ret", "http://ann:s3c%2Fret@own.example:3128"),
+        ("SOCKS5://own.example", "socks5://own.example:1080"),
+    ],
+)
+def test_a_jobs_own_proxy_is_used_by_its_url_in_whichever_form_it_came(pin: str, url: str) -> None:
+    """The short forms are no URLs: read as one, the first has no host, which is this machine."""
+    own = ways.pinned(pin)
+    assert own is not None
+    assert own.url == url
+
+
+async def test_a_listed_proxy_is_known_in_whichever_form_a_job_names_it() -> None:
+    """So it is the operator's, and what it does counts."""
+    rig = await rig_of("http://one.example:1")
+    listed = rig.proxies.pool.choose("a.example", 0.0)
+    for pin in ("one.example:1", "http://One.example:1/"):
+        assert rig.proxies.choose("a.example", pin, None) == listed
+
+
 async def test_a_job_without_a_way_out_waits_at_no_attempt() -> None:
     """Neither so short that it comes round in vain, nor so long that a mended list goes unnoticed."""
     for wait_s, expected in ((0.0, 2.0), (30.0, 30.0), (3600.0, 60.0)):

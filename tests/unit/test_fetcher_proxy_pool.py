@@ -68,6 +68,12 @@ def test_a_list_is_read_line_by_line_in_all_its_forms() -> None:
         "http://ann:s3cret@[::1:3128",
         "s3cret",
         "http://ann:s3cret@host:0",
+        "http://ann:s3c\\s3cret@host:3128",
+        "http://an\\n:s3cret@host:3128",
+        "http://[::1]s3cret@host:3128",
+        "http://ann:s3cret\uff05@host:3128",
+        "http://ann:s3cret@host..example:3128",
+        f"http://ann:s3cret@{'h' * 64}.example:3128",
         "x" * 3000 + "s3cret:1",
     ],
 )

@@ -1,11 +1,12 @@
 """Requests are made as jobs say, and a form is filled as a browser would fill it."""
 
+import msgspec
 import pytest
-from support.fetcher import fetcher, inbound, job
-from tidegate.captcha_records import ChallengeForm
+from support.fetcher import fetcher, inbound, job, solution_of
+from tidegate.captcha_records import Challenge, ChallengeForm
 from tidegate.errors import ConfigurationError
 from tidegate.proxies import Proxy
-from tidegate.records import UrlJob
+from tidegate.records import ChallengeKind, UrlJob
 from tidegate_fetcher import requests, tasks, ways
 from tidegate_fetcher.addresses import canonical
 from tidegate_fetcher.exchange import Request
@@ -119,3 +120,26 @@ def test_the_way_is_another_one_only_where_there_is_one(
 ) -> None:
     """A list that was not read yet, or has nothing healthy, says nothing of who is on it."""
     assert ways.is_other(way, proxy_id) is other
+
+
+@pytest.mark.parametrize("text", ["a\r\nX: 1", "a\0", "a\x7f"])
+def test_an_answer_that_no_header_can_hold_is_not_what_its_kind_needs(text: str) -> None:
+    """A clearance or a user agent with a line break in it is the solving service's failure, not ours.
+
+    Cookies beside a token are not sent, and spoil nothing.
+    """
+    page = "https://shop.example/a"
+    whole = Challenge(kind=ChallengeKind.DATADOME, page_url=page, params={})
+    form = ChallengeForm(action=page, method="POST", token_fields=("t",))
+    token = Challenge(kind=ChallengeKind.HCAPTCHA, page_url=page, params={}, form=form)
+    for challenge in (whole, token):
+        sound = solution_of(challenge)
+        broken = [msgspec.structs.replace(sound, user_agent=text)]
+        if sound.cookies:
+            broken += [msgspec.structs.replace(sound, cookies=bad) for bad in ({"a": text}, {text: "a"})]
+        else:
+            sound = msgspec.structs.replace(sound, cookies={"a": text})
+        asked = (UrlJob(url=page), URL(page))
+        assert requests.of_answer(*asked, sound, "ua/1") is not None
+        for solution in broken:
+            assert requests.of_answer(*asked, solution, solution.user_agent or "ua/1") is None

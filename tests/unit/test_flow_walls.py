@@ -173,6 +173,24 @@ class TestLimit:
         assert limit.in_flight == 0
         assert limit.limit == 20
 
+    def test_after_a_quiet_interval_it_still_falls(self) -> None:
+        """A few calls in the first interval, fewer than can be judged, are judged with those that follow."""
+        limit = AdaptiveLimit(LimitPolicy(maximum=50))
+        for now in (0.0, 3.0, 6.0):
+            assert limit.release(place(limit, now), Ending.SUCCESS, now + 5.0, 5.0) is None
+        dropped = [limit.release(place(limit, 20.0 + n), Ending.DROPPED, 20.5 + n) for n in range(50)]
+        why = {change.why for change in dropped if change is not None}
+        assert (why, limit.limit < 25) == ({Why.DROPPED}, True)
+
+    def test_a_cohort_that_calls_are_taken_off_again_is_judged_with_later_ones(self) -> None:
+        """Calls that were never sent leave too few behind: others come in their place."""
+        limit = AdaptiveLimit(LimitPolicy(maximum=100, initial=20))
+        for one in [place(limit, 0.0) for _ in range(20)]:
+            limit.release(one, Ending.IGNORED, 15.0)
+        change = cohort(limit, 40.0)
+        assert change is not None
+        assert (change.before, change.after, change.why) == (20, 30, Why.FULL_AND_FAST)
+
     def test_an_outage_takes_it_down_and_its_end_brings_it_back(self) -> None:
         """The first success after nothing but drops restores what was healthy."""
         limit = AdaptiveLimit(LimitPolicy(maximum=100, initial=40))

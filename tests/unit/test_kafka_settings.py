@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from aiokafka.conn import collect_hosts
 from tidegate.errors import ConfigurationError
 from tidegate.kafka_security import connection_options
 from tidegate.settings import KafkaSettings, Settings, load
@@ -28,6 +29,29 @@ def test_half_a_configuration_is_refused(variables: dict[str, str], sentence: st
     """It would fail in the broker's words, or not be used at all."""
     with pytest.raises(ConfigurationError, match=sentence):
         load(Settings, {f"TIDEGATE_KAFKA__{name}": value for name, value in variables.items()})
+
+
+@pytest.mark.parametrize(
+    "bootstrap", ["a", "a:1, b.example:2", "10.0.0.1:9092", "[::1]:9092", "[::1]", "k_1:9"]
+)
+def test_the_client_reads_every_address_that_is_taken(bootstrap: str) -> None:
+    """It reads them in its constructor, and what it cannot read ends in its words."""
+    settings = load(Settings, {"TIDEGATE_KAFKA__BOOTSTRAP": bootstrap}).kafka
+    found = collect_hosts(connection_options(settings)["bootstrap_servers"])
+    assert all(host and " " not in host and 0 < port < 65536 for host, port, _ in found)
+
+
+@pytest.mark.parametrize(
+    "bootstrap",
+    [
+        *("", " ", ",", "a:1,", "a:1,,b:2", ":9092", "a:", "a:b", "a:0", "a:65536", "a:-1", "a b:1"),
+        *("kafka://a:1", "u:p@a:1", "::1", "::1:9092", "[::1", "[a]:1", "[::1]9092", "a;b"),
+    ],
+)
+def test_what_is_no_list_of_brokers_is_refused(bootstrap: str) -> None:
+    """Nothing at all would be localhost to the client, and a wrong port its own exception."""
+    with pytest.raises(ConfigurationError, match=r"KAFKA__BOOTSTRAP: .*host:port"):
+        load(Settings, {"TIDEGATE_KAFKA__BOOTSTRAP": bootstrap})
 
 
 def test_the_password_is_what_its_file_holds_now(tmp_path: Path) -> None:

@@ -1,21 +1,20 @@
-"""What is held against a partition's records, step by step (C10), and the limit on our own faults (C11)."""
+"""What is held against a partition's records, step by step (C10)."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
-from support.runtime import PLAN, QUICK, Harness, ScriptedService, put, state_of, until
+from support.runtime import HASTY, PLAN, Harness, ScriptedService, put, until
+from support.virtual_time import LoopClock, virtually
 from tidegate.clock import SystemClock
-from tidegate.consume import runtime_events as events
 from tidegate.consume.done_set import MAX_METADATA_BYTES, pack
-from tidegate.consume.fault_limit import FaultLimit, Holds
 from tidegate.consume.isolation import INNOCENT, NARROW, IsolationPolicy, Suspicion, suspicion_of
 from tidegate.consume.offsets import Commit, OffsetBook, TopicPartition
 from tidegate.consume.service import Work
 from tidegate.errors import FatalProduceError, IllegalTransitionError
-from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Outgoing, Reason
-from tidegate.records import HEADER_DEAD, DeadMeta, Inbound, decoder, job_headers
+from tidegate.outcome import Done, Outcome
+from tidegate.records import Inbound
 from tidegate.testing.fake_broker import FakeBroker, FakeSource
 from tidegate.topics import Topic
 
@@ -110,95 +109,46 @@ def test_after_a_crash_few_records_are_read_until_a_commit_gets_further() -> Non
     assert book.takes(URLS, 1)
 
 
-def test_the_limit_slides() -> None:
-    """So many in a window, whenever it begins (C11)."""
-    limit = FaultLimit(2, 10.0)
-    assert [limit.admits(at) for at in (0.0, 6.0, 9.0, 10.0, 15.0, 16.0)] == [
-        True, True, False, True, False, True,
-    ]  # fmt: skip
-
-
-def test_a_hold_tries_one_record_after_each_pause_and_pauses_longer_each_time() -> None:
-    """What was in hand beside it neither lengthens nor ends the pause."""
-    holds = Holds(10.0)
-    assert holds.refused(URLS, 5, 0.0) == 10.0
-    assert holds.refused(URLS, 6, 0.1) is None
-    assert not holds.passed(URLS, 7)
-    assert (holds.due(9.9), holds.due(10.0), holds.due(10.1)) == ([], [URLS], [])
-    holds.picked(URLS, 6)
-    assert holds.refused(URLS, 6, 11.0) == 20.0
-    assert holds.due(31.0) == [URLS]
-    holds.picked(URLS, 5)
-    assert holds.passed(URLS, 5)
-    assert not holds.held
-    for _ in range(9):
-        holds.refused(URLS, 1, 0.0)
-        holds.due(1e9)
-        holds.picked(URLS, 1)
-    assert holds.refused(URLS, 1, 0.0) == 80.0
-
-
 @pytest.fixture
 def broker() -> FakeBroker:
     """A broker in memory."""
     return FakeBroker(SystemClock(), partitions=2)
 
 
-def ours(work: Work[bytes]) -> Dead:
-    """A dead letter for a fault of ours."""
-    return Dead(reason=Reason.ROW_REFUSED, error_class=ErrorClass.REFUSED, message=work.payload.decode())
+def test_a_handler_that_outlives_its_assignment_begins_no_second_record_of_the_next_one() -> None:
+    """It ends while a record of the new assignment is in hand alone, which goes on being so (C10)."""
+    in_hand: set[bytes] = set()
+    most = 0
 
+    async def main() -> None:
+        broker = FakeBroker(LoopClock(), partitions=2)
 
-async def test_past_the_limit_the_partition_waits_and_the_process_goes_on(broker: FakeBroker) -> None:
-    """Other partitions are handled, bad input is dead-lettered, and readiness says the truth (C11)."""
-    mended = False
+        async def handle(work: Work[bytes]) -> Outcome:
+            nonlocal most
+            if len(harness.service.seen) == 1:
+                try:
+                    await asyncio.get_running_loop().create_future()
+                except asyncio.CancelledError:
+                    await LoopClock().sleep(3.0)
+                return Done()
+            in_hand.add(work.payload)
+            most = max(most, len(in_hand))
+            await LoopClock().sleep(4.0)
+            in_hand.remove(work.payload)
+            return Done()
 
-    async def handle(work: Work[bytes]) -> Outcome:
-        if work.payload.startswith(b"ours") and not mended:
-            return ours(work)
-        if work.payload == b"theirs":
-            return Dead(reason=Reason.ROBOTS, error_class=ErrorClass.REFUSED, message="no")
-        state = state_of(work.record)
-        page = Outgoing(topic=Topic.PAGES, site="s", value=work.payload, headers=job_headers(state))
-        return Done((page,))
+        put(broker, "0", "1", "2")
+        broker.commits["fetcher"][URLS] = Commit(0, pack(0, [], MAX_METADATA_BYTES, Suspicion(left=9).note()))
+        harness = Harness(broker, ScriptedService(handle), settings=HASTY, clock=LoopClock())
+        async with harness.running():
+            await LoopClock().sleep(1.0)
+            await broker.rebalance(PLAN.group)
+            await LoopClock().sleep(60.0)
+            assert harness.service.seen == ["0", "0", "1", "2"]
+            assert broker.committed("fetcher", URLS) == 3
 
-    put(broker, *[f"ours {n}" for n in range(9)])
-    put(broker, *["theirs"] * 20, partition=1)
-    settings = QUICK.model_copy(update={"own_faults": 3, "hold_pause_s": 0.05})
-    harness = Harness(broker, ScriptedService(handle), settings=settings)
-    async with harness.running():
-        await until(lambda: broker.committed("fetcher", TopicPartition("urls", 1)) == 20)
-        await until(lambda: bool(harness.events_of(events.PartitionHeld)))
-        snapshot = harness.runtime.snapshot()
-        assert (snapshot["ready"], snapshot["held"]) == (True, 1)
-        reasons = [
-            decoder(DeadMeta).decode(each.headers[HEADER_DEAD]).reason
-            for each in broker.records(Topic.DEAD_LETTER)
-        ]
-        assert (reasons.count(Reason.ROW_REFUSED), reasons.count(Reason.ROBOTS)) == (3, 20)
-        await until(lambda: len(harness.events_of(events.PartitionHeld)) > 1)
-        mended = True
-        await until(lambda: broker.committed("fetcher", URLS) == 9)
-        assert harness.events_of(events.PartitionFreed)
-        assert harness.runtime.snapshot()["held"] == 0
-    assert len(broker.records(Topic.PAGES)) == 6
-
-
-async def test_a_partition_that_is_held_is_given_up_in_good_order(broker: FakeBroker) -> None:
-    """What waits for its pause is not committed, and whoever is next has it."""
-
-    async def handle(work: Work[bytes]) -> Outcome:
-        return ours(work)
-
-    put(broker, *[f"ours {n}" for n in range(5)])
-    settings = QUICK.model_copy(update={"own_faults": 1, "hold_pause_s": 3600.0})
-    harness = Harness(broker, ScriptedService(handle), settings=settings)
-    async with harness.running():
-        await until(lambda: len(harness.service.seen) == 5)
-    assert len(broker.records(Topic.DEAD_LETTER)) == 1
-    successor = Harness(broker, ScriptedService())
-    async with successor.running():
-        await until(lambda: len(successor.service.seen) == 4)
+    virtually(main())
+    assert most == 1
 
 
 async def test_a_process_that_ends_for_a_reason_of_its_own_accuses_no_record(broker: FakeBroker) -> None:

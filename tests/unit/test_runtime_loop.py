@@ -142,6 +142,30 @@ async def test_bytes_in_hand_are_bounded(broker: FakeBroker) -> None:
         await until(lambda: len(harness.service.seen) == 5)
 
 
+async def test_bytes_of_headers_are_counted_in_hand_and_while_they_wait(broker: FakeBroker) -> None:
+    """A page's record carries its job there: the bound, and one record, is all that is in hand (C8)."""
+    gate = asyncio.Event()
+
+    async def handle(work: Work[bytes]) -> Outcome:
+        await gate.wait()
+        return Done()
+
+    original = (("tidegate-original", b"x" * (200 << 10)),)
+    for _ in range(40):
+        broker.append(Outgoing(topic=Topic.URLS, site="s", value=b"v", partition=0, headers=original))
+    harness = Harness(broker, ScriptedService(handle), settings=msgspec_settings(window_bytes=1 << 20))
+    harness.source.most_records = 1
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 6)
+        await asyncio.sleep(0.03)  # noqa: TID251 -- room for a mistake to show
+        snapshot = harness.runtime.snapshot()
+        assert (snapshot["in_hand"], snapshot["bytes_in_hand"]) == (6, 6 * ((200 << 10) + 1))
+        assert snapshot["buffered"] == 11
+        gate.set()
+        await until(lambda: len(harness.service.seen) == 40)
+    assert harness.runtime.snapshot()["bytes_in_hand"] == 0
+
+
 async def test_bytes_that_wait_for_a_slot_are_bounded(broker: FakeBroker) -> None:
     """A backlog of large records is left with the broker, however many slots are taken."""
     gate = asyncio.Event()

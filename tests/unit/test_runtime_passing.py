@@ -1,12 +1,14 @@
 """Jobs that are answered at once: produced in batches, in hand until the broker has them."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
 from support.runtime import HASTY, Handle, Harness, ScriptedService, put, until
 from tidegate.clock import SystemClock
 from tidegate.consume import runtime_events as events
+from tidegate.consume.lanes import Entry
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.passing import MOST
 from tidegate.consume.service import Work
@@ -211,6 +213,20 @@ async def test_solutions_are_never_sifted(broker: FakeBroker) -> None:
     async with harness.running():
         await until(lambda: service.seen == ["off"])
     assert service.asked == []
+
+
+async def test_a_record_that_its_handler_had_is_not_kept(broker: FakeBroker) -> None:
+    """It may be large, and every partition has had a last one."""
+    put(broker, "work")
+    put(broker, "work", partition=1)
+    harness = Harness(broker, SiftingService())
+    async with harness.running():
+        await until(lambda: len(harness.service.seen) == 2)
+        await until(lambda: harness.runtime.snapshot()["bytes_in_hand"] == 0)
+        gc.collect()
+        records = {id(record) for record in broker.records(Topic.URLS)}
+        kept = [one for one in gc.get_objects() if isinstance(one, Entry) and id(one.record) in records]
+        assert kept == []
 
 
 async def test_one_that_does_not_fit_is_a_dead_letter_and_its_neighbours_go_on(broker: FakeBroker) -> None:

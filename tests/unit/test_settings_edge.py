@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tidegate.addresses import clickhouse_address
 from tidegate.clock import BrokerClock
 from tidegate.errors import ConfigurationError
 from tidegate.events import Event, name_of
@@ -46,6 +47,38 @@ def test_credentials_in_the_address_of_clickhouse_are_refused_and_not_shown() ->
     with pytest.raises(ConfigurationError, match="CLICKHOUSE__PASSWORD") as caught:
         load(Settings, {"TIDEGATE_CLICKHOUSE__URL": "http://joe:hunter2@ch:8123"})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "foo", "clickhouse.example:9999", "//ch:8123", "ftp://ch", "http://", "http://:8123"),
+        *("http://ch:port", "http://ch:0", "http://ch:65536", "http://[::1", "joe:hunter2@ch:8123"),
+    ],
+)
+def test_what_is_no_address_of_clickhouse_is_refused_and_not_shown(url: str) -> None:
+    """The client would ask localhost in its place, and somebody else's server would get the rows."""
+    with pytest.raises(ConfigurationError, match=r"CLICKHOUSE__URL: .*must be http://host:port") as caught:
+        load(Settings, {"TIDEGATE_CLICKHOUSE__URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "interface", "host", "port"),
+    [
+        ("https://ch.example", "https", "ch.example", 8443),
+        ("https://ch.example:9443", "https", "ch.example", 9443),
+        ("http://ch.example:443", "http", "ch.example", 443),
+        ("HTTP://ch.example/", "http", "ch.example", 8123),
+        ("http://[::1]:8124", "http", "::1", 8124),
+    ],
+)
+def test_the_scheme_of_clickhouses_address_decides_on_tls(
+    url: str, interface: str, host: str, port: int
+) -> None:
+    """And the port only where no other is said."""
+    settings = load(Settings, {"TIDEGATE_CLICKHOUSE__URL": url}).clickhouse
+    assert clickhouse_address(settings.url) == {"interface": interface, "host": host, "port": port}
 
 
 def test_a_wrong_value_names_its_variable_and_not_the_value() -> None:

@@ -75,11 +75,40 @@ def test_every_figure_has_its_sum_and_json_says_the_same() -> None:
     assert len({line.index(" = ") for line in lines(needs)}) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"pages_per_second": 0}, {"challenged": 1.0}, {"replication": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pages_per_second": 0},
+        {"pages_per_second": 1e300},
+        {"page_kib": 1e305},
+        {"answer_s": float("inf")},
+        {"kept_days": float("nan")},
+        {"kept_days": float("inf")},
+        {"kept_days": -1.0},
+        {"challenged": float("nan")},
+        {"challenged": 1.0},
+        {"replication": 0},
+    ],
+)
 def test_nonsense_is_refused(wrong: dict[str, float]) -> None:
     """With a sentence."""
     with pytest.raises(ConfigurationError):
         Load(**{"pages_per_second": 1.0, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("figure", [1e-9, 1e9])
+def test_the_smallest_and_the_largest_figures_have_an_answer(figure: float) -> None:
+    """No sum runs over where every figure is as far out as it may be."""
+    load = Load(
+        pages_per_second=figure,
+        page_kib=figure,
+        answer_s=figure,
+        solve_s=figure,
+        outage_days=figure,
+        kept_days=figure,
+        replication=9,
+    )
+    assert lines(size(load))
 
 
 @pytest.mark.parametrize(

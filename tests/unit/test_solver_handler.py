@@ -492,7 +492,10 @@ class TestRedo:
         play(scenario)
 
     def test_a_duplicate_in_flight_attaches(self) -> None:
-        """M4: both records are answered, one task is bought, the second brings no second solve record."""
+        """M4: both records are answered, one task is bought, the second brings no second solve record.
+
+        And the second is told that the job was answered before, so that one token is handed in once (C5).
+        """
 
         async def scenario(b: Bench) -> None:
             request = a_request()
@@ -501,8 +504,26 @@ class TestRedo:
                 two = group.create_task(b.handle(b.put(request)))
             first, second = solutions(one.result())[0], solutions(two.result())[0]
             assert first.token == second.token == "token-of-1"
+            assert (first.answered_before, second.answered_before) == (False, True)
             assert solves(two.result()) == []
             assert len(b.vendor.charges) == 1
+
+        play(scenario)
+
+    def test_one_that_attaches_and_is_no_copy_goes_on(self) -> None:
+        """A job that was submitted again has an outcome of its own; so has a record that comes again."""
+
+        async def scenario(b: Bench) -> None:
+            request = a_request()
+            other = msgspec.structs.replace(
+                request, state=msgspec.structs.replace(request.state, accepted_at_ms=1)
+            )
+            mine = b.put(request)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(b.handle(work)) for work in (mine, mine, b.put(other))]
+            answers = [solutions(task.result())[0] for task in tasks]
+            assert [answer.token for answer in answers] == ["token-of-1"] * 3
+            assert not any(answer.answered_before for answer in answers)
 
         play(scenario)
 
@@ -564,11 +585,11 @@ class TestCancelled:
 
         virtually(main())
 
-    @pytest.mark.parametrize(("cancel_s", "ends"), [(1, "void"), (3, None)])
-    def test_a_cancelled_handler_does_not_begin_to_buy(self, cancel_s: int, ends: str | None) -> None:
-        """Cancelled before createTask went out: nothing is sent any more (M3).
+    @pytest.mark.parametrize("cancel_s", [1, 3])
+    def test_a_cancelled_handler_does_not_begin_to_buy(self, cancel_s: int) -> None:
+        """Cancelled before createTask went out: nothing is sent any more, and the money is given back (M3).
 
-        Before the journal knew of it, the money is given back; after that, the next owner settles it.
+        Also where the journal knows of it: its next owner may be done with the request.
         """
 
         async def main() -> None:
@@ -586,7 +607,7 @@ class TestCancelled:
                 await asyncio.wait([handling])
             assert vendor.charges == []
             kinds = [json.loads(record.value)["kind"] for record in broker.records(Topic.BUDGET)]
-            assert kinds == ["mark", "mark", "reserve", *([ends] if ends else [])]
+            assert kinds == ["mark", "mark", "reserve", "void"]
 
         virtually(main())
 

@@ -18,6 +18,8 @@ from tidegate_solver.inphp import InPhp
 from tidegate_solver.profiles import ErrorKind, Family, Profile
 
 V2 = ChallengeKind.RECAPTCHA_V2
+CLEARANCE = ChallengeKind.CLOUDFLARE_CHALLENGE
+IN_PHP = "2captcha-legacy"
 SHIPPED = load_profiles()
 
 
@@ -170,6 +172,57 @@ class TestCreateReply:
         assert isinstance(read_create(status, body), wire.InDoubt)
 
 
+class TestInPhpCreateReply:
+    def test_a_task_id_is_a_task(self) -> None:
+        """As text and as JSON."""
+        assert read_create(200, b"OK|17", IN_PHP) == wire.Created(task_id="17")
+        assert read_create(200, b'{"status":1,"request":"17"}', IN_PHP) == wire.Created(task_id="17")
+
+    @pytest.mark.parametrize(
+        ("status", "body", "kind"),
+        [
+            (200, b"ERROR_ZERO_BALANCE", ErrorKind.FATAL),
+            (200, b'{"status":0,"request":"ERROR_NO_SLOT_AVAILABLE"}', ErrorKind.BUSY),
+            (200, b"MAX_USER_TURN", ErrorKind.BUSY),
+            (200, b"ERROR: 1003", ErrorKind.BUSY),
+            (500, b"ERROR_NEVER_HEARD_OF", ErrorKind.UNKNOWN),
+            (429, b"SLOW DOWN", ErrorKind.BUSY),
+            (404, b"NOT FOUND", ErrorKind.FATAL),
+        ],
+    )
+    def test_a_definite_refusal_spent_nothing(self, status: int, body: bytes, kind: ErrorKind) -> None:
+        """M3: a code of the family's, or a refusal by the front door, proves that no task was made."""
+        reply = read_create(status, body, IN_PHP)
+        assert isinstance(reply, wire.Rejected)
+        assert reply.kind is kind
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b""),
+            (200, b"<html>welcome</html>"),
+            (200, b"OK"),
+            (200, b"OK|"),
+            (200, b"ERROR"),
+            (200, b'{"status":1,"requ'),
+            (200, b'{"status":1,"request":null}'),
+            (200, b'{"status":0,"request":{"a":1}}'),
+            (502, b"ERROR"),
+            (504, b"GATEWAY TIMEOUT"),
+            (504, b'{"status":504,"request":"abc"}'),
+            (408, b"TIMEOUT"),
+        ],
+    )
+    def test_anything_else_is_in_doubt(self, status: int, body: bytes) -> None:
+        """M3: a shout that is no code may be a gateway's, behind which a task was made and charged."""
+        assert isinstance(read_create(status, body, IN_PHP), wire.InDoubt)
+
+    @pytest.mark.parametrize(("status", "body"), [(200, b"OK"), (408, b"TIMEOUT"), (200, b"ERROR")])
+    def test_no_shout_ends_a_paid_task(self, status: int, body: bytes) -> None:
+        """It is asked again: an answer may be there, and was paid for."""
+        assert isinstance(read_result(status, body, IN_PHP), wire.Pending)
+
+
 class TestResultReply:
     def test_ready_with_a_cost_as_text(self) -> None:
         """Vendors send the price as text; the token's field depends on the kind."""
@@ -219,6 +272,80 @@ class TestResultReply:
         reply = read_result(200, body)
         assert isinstance(reply, wire.Failed)
         assert (reply.code, reply.kind) == (code, ErrorKind(kind))
+
+
+def solved(name: str, kind: ChallengeKind, solution: object, **beside: object) -> wire.ResultReply:
+    """Read a reply that a task is solved, with that solution and other fields beside it."""
+    chosen = profile(name)
+    spelt = {"errorId": 0, "status": "ready", "solution": solution}
+    if chosen.family is Family.IN_PHP:
+        spelt = {"status": 1, "request": solution}
+    return family(chosen).read_result(chosen.kinds[kind], 200, msgspec.json.encode(spelt | beside))
+
+
+class TestWhatGoesIntoHeaders:
+    """No header can carry a control character: a request with one is never sent."""
+
+    @pytest.mark.parametrize(
+        ("sent", "kept"),
+        [
+            ("Mozilla/5.0\n", "Mozilla/5.0"),
+            (" \r\n", None),
+            ("a\r\nX: y", None),
+            ("a\x7f", None),
+            ("a\0b", None),
+        ],
+    )
+    def test_a_user_agent_is_stripped_and_dropped_where_controls_are_left(
+        self, sent: str, kept: str | None
+    ) -> None:
+        """In both families; the token is paid for and is good without it."""
+        wanted = wire.Ready(token="t", user_agent=kept)
+        token = {"gRecaptchaResponse": "t"}
+        assert solved("capmonster", V2, {**token, "userAgent": sent}) == wanted
+        assert solved("capmonster", V2, {**token, "headers": {"User-Agent": sent}}) == wanted
+        assert solved("captchaai", V2, "t", user_agent=sent) == wanted
+        cleared = {"cf_clearance": "c", "userAgent": sent}
+        assert solved("captchaai", CLEARANCE, cleared) == wire.Ready(
+            cookies={"cf_clearance": "c"}, user_agent=kept
+        )
+
+    @pytest.mark.parametrize("shape", [dict, list, str])
+    def test_a_cookie_is_stripped(self, shape: type) -> None:
+        """In every shape in which vendors send it, in both families."""
+        value = "abc\r\n"
+        cookies: dict[type, object] = {
+            dict: {"cf_clearance": value},
+            list: [{"name": "cf_clearance", "value": value}],
+            str: value,
+        }
+        wanted = wire.Ready(cookies={"cf_clearance": "abc"})
+        assert solved("capsolver", CLEARANCE, {"cookies": cookies[shape]}) == wanted
+        assert solved("captchaai", CLEARANCE, cookies[shape]) == wanted
+
+    @pytest.mark.parametrize("value", ["a\r\nX: y", "a\0b", "cf_clearance=a\nb; Path=/", " \r\n"])
+    def test_a_cookie_with_controls_in_it_is_missing(self, value: str) -> None:
+        """It is as if the solution had none: the task failed, and another may bring one."""
+        for reply in (
+            solved("capsolver", CLEARANCE, {"cookies": {"cf_clearance": value.partition("=")[2] or value}}),
+            solved("capsolver", CLEARANCE, {"cookies": value}),
+            solved("captchaai", CLEARANCE, value),
+        ):
+            assert isinstance(reply, wire.Failed)
+            assert reply.code == "no_token"
+
+    @pytest.mark.parametrize("name", [None, [], {}])
+    def test_a_cookie_without_a_name_is_passed_over(self, name: object) -> None:
+        """Nothing that a stranger sends in place of one raises."""
+        rows = [{"name": name, "value": "x"}, {"name": "cf_clearance", "value": "c"}]
+        wanted = wire.Ready(cookies={"cf_clearance": "c"})
+        assert solved("capsolver", CLEARANCE, {"cookies": rows}) == wanted
+        assert solved("captchaai", CLEARANCE, rows) == wanted
+
+    def test_a_sound_cookie_is_taken_where_one_elsewhere_is_not(self) -> None:
+        """Vendors put it into several places."""
+        both = {"cookies": {"cf_clearance": "a\nb"}, "token": "c"}
+        assert solved("capsolver", CLEARANCE, both) == wire.Ready(cookies={"cf_clearance": "c"})
 
 
 @pytest.mark.parametrize("shipped", SHIPPED.values(), ids=SHIPPED.keys())

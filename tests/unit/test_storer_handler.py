@@ -6,10 +6,12 @@ import msgspec
 import pytest
 import zstandard
 from support.storer import FakeClickHouse, dead_record, job_state, page_record, solve_record, storing
+from tidegate.errors import RecordError
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
 from tidegate.records import HEADER_PAGE, Inbound, body_hash
-from tidegate_storer.batch import Limits
-from tidegate_storer.handler import Parse
+from tidegate_storer.allowance import Allowance
+from tidegate_storer.batch import Entry, Limits
+from tidegate_storer.handler import Parse, StorerService
 from tidegate_storer.parsed import Parsed, ParseFailed
 from tidegate_storer.parsers import PageInfo
 
@@ -170,6 +172,46 @@ async def test_an_unknown_size_in_the_frame_is_read_by_the_metadata() -> None:
     clickhouse = FakeClickHouse()
     assert await handled(clickhouse, page_record(job_state("a"), b"body", value=value)) == Done()
     assert clickhouse.rows["bodies"][0][3] == b"body"
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [("status", 10**30), ("status", -1), ("length", -5), ("length", 10**30), ("elapsed_ms", 10**30)],
+)
+async def test_a_page_with_an_impossible_number_is_refused_with_its_job(field: str, number: int) -> None:
+    """It must end its own job: no parser can be told of it, and no body has such a length (C10)."""
+    value = zstandard.ZstdCompressor(write_content_size=False).compress(b"body")
+    record = page_record(job_state("a"), b"body", value=value, **{field: number})
+    async with storing(FakeClickHouse()) as service:
+        with pytest.raises(RecordError, match=field) as caught:
+            service.decode(record)
+    assert caught.value.reason is Reason.BAD_STATE
+    assert caught.value.job is not None
+    assert caught.value.job.state.id == "a"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+async def test_what_comes_with_a_page_counts_as_its_body_does(*, failed: bool) -> None:
+    """A page of ten bytes may have a megabyte of metadata, headers and links: all of it is in hand."""
+    allowance = Allowance(64 << 20)
+    seen: list[tuple[int, int]] = []
+
+    async def put(entry: Entry, *, last: bool = False) -> None:
+        seen.append((entry.size, allowance.used))
+
+    async def parse(parser: str, page: PageInfo, body: bytes) -> Parsed | ParseFailed:
+        return ParseFailed(message="It raised.") if failed else Parsed(links=("l" * 30_000,) * 10)
+
+    service = StorerService(put=put, parse=parse, allowance=allowance, max_body_bytes=1 << 20)
+    record = page_record(
+        job_state("a"), b"body", metadata=msgspec.Raw(b'"%b"' % (b"m" * 700_000)), headers={"x": "h" * 90_000}
+    )
+    await service.handle(service.decode(record))
+    ((size, in_hand),) = seen
+    assert in_hand >= 790_000
+    # The body of a page that could not be parsed is stored by itself.
+    assert size >= 1_090_000 if not failed else size < 10_000
+    assert allowance.used == 0
 
 
 async def test_records_that_arrive_again_change_nothing() -> None:

@@ -1,6 +1,8 @@
 """Writing a batch whatever ClickHouse says: order, splits, holding back; and gathering batches."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeAlias
@@ -36,6 +38,10 @@ def letter(job: str, offset: int = 0) -> Entry:
     work = read(record)
     assert isinstance(work.payload, DeadLetter)
     return Entry(dead_writes(record, work.job.state, work.payload.meta), 100)
+
+
+class Rows(Entry, frozen=True, weakref=True, eq=False):
+    """An entry of which it can be seen whether anybody still holds it."""
 
 
 Refuses: TypeAlias = Callable[[Table, tuple[object, ...]], bool]
@@ -319,6 +325,51 @@ class TestBatching:
             await turn(5)
             cut.cancel()
             assert await asyncio.wait_for(batching.put(Entry((), 1)), 5) is None
+
+    async def test_handlers_that_are_cut_off_while_they_wait_leave_nothing_behind(self) -> None:
+        """With ClickHouse away, one rebalance after the other would keep a window of bodies each."""
+        sink, clock = self.Sink(), ManualClock()
+        sink.gate.clear()
+        limits = Limits(rows=2)
+        batching = Batching(sink.write, limits=limits, in_flight=1, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            entries: weakref.WeakSet[Rows] = weakref.WeakSet()
+            for _ in range(3):
+                puts = []
+                for _ in range(6):
+                    entry = Rows((), 1)
+                    entries.add(entry)
+                    puts.append(asyncio.ensure_future(batching.put(entry)))
+                    del entry
+                await turn(20)
+                for put in puts:
+                    put.cancel()
+                await asyncio.wait(puts)
+                del puts, put
+                gc.collect()
+                # One batch is in flight and one is full.
+                assert len(entries) == 4
+            later = asyncio.ensure_future(batching.put(Entry((), 1), last=True))
+            sink.gate.set()
+            assert await asyncio.wait_for(later, 5) is None
+        assert sink.batches == [2, 2, 1]
+
+    async def test_those_who_still_wait_keep_their_order_when_others_are_cut_off(self) -> None:
+        """Who came first is in the next batch."""
+        sink, clock = self.Sink(), ManualClock()
+        sink.gate.clear()
+        limits = Limits(rows=2)
+        batching = Batching(sink.write, limits=limits, in_flight=1, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            puts = [asyncio.ensure_future(batching.put(Entry((), 1))) for _ in range(9)]
+            await turn(20)
+            for number in (4, 6):
+                puts[number].cancel()
+            sink.gate.set()
+            await turn(50)
+            assert [put.done() for put in puts] == [True] * 8 + [False]
+            puts[8].cancel()
+        assert sink.batches == [2, 2, 2]
 
 
 class TestAllowance:

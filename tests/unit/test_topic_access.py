@@ -77,6 +77,15 @@ def test_the_command_prints_both_forms() -> None:
     assert documents == users(prefix="p-", cluster="main")
 
 
+@pytest.mark.parametrize("principal", ["{foo}", "{}", "User:{", "User:}", "User:{role!x}", "{{role}}"])
+def test_a_principal_with_anything_else_in_braces_is_refused(principal: str) -> None:
+    """A misspelt {role} would name nobody, or all roles alike."""
+    found = CliRunner().invoke(app, ["topics", "acls", "--principal", principal])
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "{role}" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_the_table_of_the_document_is_this_one() -> None:
     """What each role reads, writes and looks at."""
     section = read("docs/security.md").split("## Who may do what on Kafka")[1].split("\n## ")[0]

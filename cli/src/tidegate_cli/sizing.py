@@ -21,6 +21,8 @@ _CONCURRENCIES = (50, 200, 500, 2000)
 # Kafka's own advice is some thousand partition replicas a broker; ours stays below it.
 _REPLICAS_A_BROKER = 4000
 _PARTITION_MBPS = 5.0
+# Beyond any load, and near enough that no sum runs over.
+_MOST = 1e9
 
 
 class UnitCosts(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check the ranges."""
         positive = (self.pages_per_second, self.page_kib, self.answer_s, self.solve_s, self.outage_days)
-        if not all(0 < each < math.inf for each in positive) or self.kept_days < 0:
-            raise ConfigurationError("rates, sizes and times must be above 0")
+        if not all(0 < each <= _MOST for each in positive) or not 0 <= self.kept_days <= _MOST:
+            raise ConfigurationError(f"rates, sizes and times must be above 0 and at most {_MOST:,.0f}")
         if not 0 <= self.challenged < 1 or not 1 <= self.replication <= 9:
             raise ConfigurationError("the share of challenges must be in 0 … 1, the replication in 1 … 9")
 

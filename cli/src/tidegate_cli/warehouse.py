@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tidegate.addresses import clickhouse_address
 from tidegate.errors import ClickHouseError
 from tidegate.settings import ClickHouseSettings
 
@@ -66,7 +67,7 @@ async def warehouse(settings: ClickHouseSettings) -> AsyncIterator[Warehouse]:
 
     with _mapped(settings.url):
         client = await clickhouse_connect.get_async_client(
-            dsn=settings.url,
+            **clickhouse_address(settings.url),
             username=settings.user,
             password=settings.password.get_secret_value(),
             database=settings.database,

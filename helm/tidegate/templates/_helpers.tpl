@@ -32,6 +32,21 @@ app.kubernetes.io/component: {{ .service }}
 {{- $own | default .root.Values.kafka.existingSecret -}}
 {{- end -}}
 
+{{/* Whether there is a solver; empty where there is none. Values of an older chart have no switch. */}}
+{{- define "tidegate.solver" -}}
+{{- if ne (toString .Values.services.solver.enabled) "false" }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether a pod is given the accounts at solving services; empty where it is not. */}}
+{{- define "tidegate.solves" -}}
+{{- if has .service (list "solver" "doctor") }}{{ include "tidegate.solver" .root }}{{ end -}}
+{{- end -}}
+
+{{/* One of a service's settings, in whatever case it is written; empty where it is not there. */}}
+{{- define "tidegate.setting" -}}
+{{- range $key, $value := .settings }}{{ if eq (upper $key) $.name }}{{ $value }}{{ end }}{{ end -}}
+{{- end -}}
+
 {{/* Restricted pod security. */}}
 {{- define "tidegate.podSecurity" -}}
 runAsNonRoot: true
@@ -89,8 +104,12 @@ capabilities: {drop: [ALL]}
 - {name: TIDEGATE_CLICKHOUSE__PASSWORD_FILE, value: /run/secrets/clickhouse/password}
 {{- end }}
 {{- end }}
-{{- if has .service (list "solver" "doctor") }}
+{{- if include "tidegate.solves" . }}
+{{- if $values.services.solver.providersKey }}
+- {name: TIDEGATE_SOLVER__PROVIDERS_FILE, value: /run/secrets/solver/providers}
+{{- else }}
 - {name: TIDEGATE_SOLVER__API_KEY_FILE, value: /run/secrets/solver/api-key}
+{{- end }}
 {{- end }}
 {{- if $values.proxies.existingSecret }}
 {{- range list "fetcher" "solver" }}
@@ -118,7 +137,8 @@ capabilities: {drop: [ALL]}
 {{- range $key, $value := $values.settings }}
 - {name: {{ printf "TIDEGATE_%s" ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
-{{- range $service := ternary (list "fetcher" "solver") (list .service) (eq .service "doctor") }}
+{{- /* The doctor judges by the settings of those two; the hook tells the tables what the storer's say of retention. */}}
+{{- range $service := get (dict "doctor" (list "fetcher" "solver") "cli" (list "storer")) .service | default (list .service) }}
 {{- range $key, $value := (get $values.services $service | default dict).settings }}
 - {name: {{ printf "TIDEGATE_%s__%s" ($service | upper) ($key | upper) }}, value: {{ include "tidegate.scalar" $value | quote }}}
 {{- end }}
@@ -160,12 +180,16 @@ capabilities: {drop: [ALL]}
     defaultMode: 0440
     items: [{key: {{ $values.clickhouse.passwordKey }}, path: password}]
 {{- end }}
-{{- if has .service (list "solver" "doctor") }}
+{{- if include "tidegate.solves" . }}
 - name: solver-secret
   secret:
     secretName: {{ $values.services.solver.existingSecret }}
     defaultMode: 0440
+    {{- if $values.services.solver.providersKey }}
+    items: [{key: {{ $values.services.solver.providersKey }}, path: providers}]
+    {{- else }}
     items: [{key: {{ $values.services.solver.apiKeyKey }}, path: api-key}]
+    {{- end }}
 {{- end }}
 {{- if and (has .service (list "fetcher" "solver" "doctor")) $values.proxies.existingSecret }}
 - name: proxies-secret
@@ -200,7 +224,7 @@ capabilities: {drop: [ALL]}
 {{- if and (has .service (list "storer" "cli" "doctor")) $values.clickhouse.existingSecret }}
 - {name: clickhouse-secret, mountPath: /run/secrets/clickhouse, readOnly: true}
 {{- end }}
-{{- if has .service (list "solver" "doctor") }}
+{{- if include "tidegate.solves" . }}
 - {name: solver-secret, mountPath: /run/secrets/solver, readOnly: true}
 {{- end }}
 {{- if and (has .service (list "fetcher" "solver" "doctor")) $values.proxies.existingSecret }}
@@ -214,8 +238,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* What a pod reads at its start only, as a digest: a change rolls the pods at the next upgrade. Kafka's password and
-certificates, and a fetcher's proxies, are read anew from their files and are not in it. Empty where no cluster is asked. */}}
+{{/* What a pod reads at its start only, as a digest: a change rolls the pods at the next upgrade. Kafka's certificates
+and SCRAM password, and a fetcher's proxies, are read anew from their files and are not in it. Empty where no cluster is
+asked. */}}
 {{- define "tidegate.secretsChecksum" -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- $read := list -}}
@@ -235,12 +260,16 @@ certificates, and a fetcher's proxies, are read anew from their files and are no
 {{- $keys := list -}}
 {{- if hasPrefix "SASL" $values.kafka.securityProtocol -}}
 {{- $keys = append $keys (printf "%s/%s" (include "tidegate.kafkaSecret" .) $values.kafka.secretKeys.user) -}}
+{{- if eq $values.kafka.saslMechanism "PLAIN" -}}
+{{- $keys = append $keys (printf "%s/%s" (include "tidegate.kafkaSecret" .) $values.kafka.secretKeys.password) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (eq .service "storer") $values.clickhouse.existingSecret -}}
 {{- $keys = append $keys (printf "%s/%s" $values.clickhouse.existingSecret $values.clickhouse.passwordKey) -}}
 {{- end -}}
 {{- if eq .service "solver" -}}
-{{- $keys = append $keys (printf "%s/%s" $values.services.solver.existingSecret $values.services.solver.apiKeyKey) -}}
+{{- $solver := $values.services.solver -}}
+{{- $keys = append $keys (printf "%s/%s" $solver.existingSecret ($solver.providersKey | default $solver.apiKeyKey)) -}}
 {{- if $values.proxies.existingSecret -}}
 {{- $keys = append $keys (printf "%s/%s" $values.proxies.existingSecret $values.proxies.key) -}}
 {{- end -}}

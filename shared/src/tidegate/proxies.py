@@ -22,7 +22,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 MAX_LIST_BYTES = 4 << 20
 MAX_PROXIES = 20_000
 _MAX_LINE = 2_000
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})")
+# An empty label, or one of more than 63 characters, no resolver takes.
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+# Not in a user or a password of a URL as the HTTP client reads it; the last two are full-width percent signs.
+_NOT_IN_AN_ACCOUNT = re.compile(r"[\\\[\]\ufe6a\uff05]")
 _REMARK = re.compile(r"(?:^|\s)#.*")
 _SELLERS = re.compile(r"([^\s:/@]+):(\d{1,5}):([^\s:]+):(\S+)")
 _ID = re.compile(r"[^\s/@]{1,255}:\d{1,5}-[0-9a-f]{8}")
@@ -76,10 +79,11 @@ def proxy_of(text: str) -> Proxy:
         port = _DEFAULT_PORTS[parts.scheme]
     if not port:
         raise ValueError("it names no port")
+    encode = "percent-encode special characters of the user and the password"
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(
-            "something follows its port; percent-encode special characters of the user and the password"
-        )
+        raise ValueError(f"something follows its port; {encode}")
+    if _NOT_IN_AN_ACCOUNT.search(parts.netloc.rpartition("@")[0]):
+        raise ValueError(f"its user or password has a character that no URL has; {encode}")
     user, password = parts.username or "", parts.password or ""
     secret = f"{parts.scheme}\n{user}\n{password}".encode()
     mark = hashlib.blake2b(secret, digest_size=4).hexdigest()

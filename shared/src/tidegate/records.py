@@ -169,16 +169,16 @@ class PageMeta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int = VERSION
     url: str
     final_url: str
-    status: int
+    status: Count
     content_type: str = ""
     charset: str | None = None
     headers: dict[str, str] = {}
-    length: int
+    length: Count
     body_hash: str
-    fetched_at_ms: int
-    elapsed_ms: int
+    fetched_at_ms: Milliseconds
+    elapsed_ms: Milliseconds
     parser: str | None = None
-    challenges: int = 0
+    challenges: Count = 0
     proxy_id: str | None = None
     metadata: msgspec.Raw = msgspec.Raw(b"null")
 

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from tidegate.addresses import check_brokers, clickhouse_address
 from tidegate.errors import ConfigurationError
 
 PREFIX = "TIDEGATE_"
@@ -69,7 +70,10 @@ class Section(BaseModel):
 class KafkaSettings(Section):
     """Where Kafka is and how this installation uses it."""
 
-    bootstrap: str = Field("127.0.0.1:9092", description="Brokers as host:port, comma-separated.")
+    bootstrap: str = Field(
+        "127.0.0.1:9092",
+        description="Brokers as host:port, comma-separated, IPv6 addresses in brackets; without a port 9092.",
+    )
     prefix: str = Field("", description="Put before every topic and group, to share a cluster.")
     partitions: int = Field(
         12, ge=1, le=1000, description="Partitions of a new site-keyed topic; equal for all of them."
@@ -108,6 +112,13 @@ class KafkaSettings(Section):
     )
     key_file: Path | None = Field(None, description="PEM file of the certificate's key, unencrypted.")
 
+    @field_validator("bootstrap")
+    @classmethod
+    def _brokers(cls, value: str) -> str:
+        """Refuse what the client could not read, or would take for localhost."""
+        check_brokers(value)
+        return value
+
     @model_validator(mode="after")
     def _secured(self) -> Self:
         """Refuse half a configuration: it would fail in the broker's words, or not be used at all."""
@@ -126,7 +137,11 @@ class KafkaSettings(Section):
 class ClickHouseSettings(Section):
     """Where ClickHouse is."""
 
-    url: str = Field("http://127.0.0.1:8123", description="HTTP(S) address of the server.")
+    url: str = Field(
+        "http://127.0.0.1:8123",
+        description="http://host:port or https://host:port of the server; without a port 8123, and 8443 with "
+        "TLS.",
+    )
     user: str = Field("default", description="User name.")
     password: SecretStr = Field(SecretStr(""), description="Password.")
     database: str = Field("tidegate", description="Database; created by `tidegate migrate`.")
@@ -136,10 +151,13 @@ class ClickHouseSettings(Section):
 
     @field_validator("url")
     @classmethod
-    def _without_credentials(cls, value: str) -> str:
-        """Refuse user and password in the URL: nobody would use them, and error messages name the URL."""
+    def _address(cls, value: str) -> str:
+        """Refuse what is no address, and user and password in it: error messages name the URL."""
         if "@" in value.partition("://")[2]:
-            raise ValueError("they belong in TIDEGATE_CLICKHOUSE__USER and TIDEGATE_CLICKHOUSE__PASSWORD")
+            raise ValueError(
+                "user and password belong in TIDEGATE_CLICKHOUSE__USER and TIDEGATE_CLICKHOUSE__PASSWORD"
+            )
+        clickhouse_address(value)
         return value
 
 

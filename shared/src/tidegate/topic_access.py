@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from tidegate.errors import ConfigurationError
 from tidegate.topics import DELAYS, HELD, LANES, Topic
 
 _ALL = tuple(Topic)
@@ -167,11 +168,16 @@ def _on_topic(role: Role, topic: Topic) -> tuple[Operation, ...]:
 
 
 def commands(*, prefix: str, bootstrap: str, principal: str, config: str | None = None) -> list[str]:
-    """Return ``kafka-acls`` commands; ``principal`` holds ``{role}``. Equal rights share a command."""
+    """Return ``kafka-acls`` commands; ``principal`` holds ``{role}``. Equal rights share a command.
+
+    Raises ConfigurationError where ``principal`` has other braces: a misspelt role would name nobody.
+    """
+    if set("{}") & set(principal.replace("{role}", "")):
+        raise ConfigurationError(f"the principal {principal!r} may have {{role}} in braces and nothing else")
     base = f"kafka-acls.sh --bootstrap-server {bootstrap}" + (f" --command-config {config}" if config else "")
     lines = []
     for role in ROLES:
-        who = principal.format(role=role.name)
+        who = principal.replace("{role}", role.name)
         lines.append(f"# {role.name}: {role.what}")
         shared: dict[tuple[Resource, tuple[Operation, ...]], list[str]] = {}
         for rule in rules(role, prefix):

@@ -60,8 +60,8 @@ async def detect_main(asked: Asked, *, as_json: bool) -> int:
     try:
         page = await _page(asked)
     except ExchangeError as error:
-        print(f"tidegate: {error.message}", file=sys.stderr)  # noqa: T201 -- the answer
-        return Exit.ERROR
+        # As with a file that cannot be read: what was named is not to be had.
+        raise ConfigurationError(error.message) from error
     found = Detector(signatures.load()).find(
         page.body, status=page.status, headers=page.headers, url=page.url, cookies=page.cookies, image=image
     )

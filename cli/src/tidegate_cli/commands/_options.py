@@ -12,7 +12,6 @@ def _folder(help_text: str) -> Any:
     return typer.Option(metavar="DIR", help=help_text)
 
 
-StackData = Annotated[Path | None, _folder("Data folder of the running stack. Default: the latest.")]
 StackOrAddresses = Annotated[
     Path | None,
     _folder("Data folder of the running stack. Default: the addresses in the environment, or the latest."),

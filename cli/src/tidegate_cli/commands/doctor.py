@@ -1,11 +1,11 @@
 """``tidegate doctor``: what is wrong with an installation, and how to mend it."""
 
 from tidegate_cli.commands._execute import Place, execute
-from tidegate_cli.commands._options import AsJson, StackData
+from tidegate_cli.commands._options import AsJson, StackOrAddresses
 
 
 def doctor(
-    data: StackData = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at brokers, topics, ClickHouse, clocks, solving services and proxies.

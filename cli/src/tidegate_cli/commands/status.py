@@ -1,11 +1,11 @@
 """``tidegate status``: how far every service is, and what each run has."""
 
 from tidegate_cli.commands._execute import Place, execute
-from tidegate_cli.commands._options import AsJson, StackData
+from tidegate_cli.commands._options import AsJson, StackOrAddresses
 
 
 def status(
-    data: StackData = None,
+    data: StackOrAddresses = None,
     as_json: AsJson = False,
 ) -> None:
     """Show topics, lag, services and the latest runs."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
-from tidegate_cli.commands._options import StackData
+from tidegate_cli.commands._options import StackOrAddresses
 
 
 class Priority(StrEnum):
@@ -36,7 +36,7 @@ def submit(
     job_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Id of the job; with one URL only.")
     ] = None,
-    data: StackData = None,
+    data: StackOrAddresses = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was submitted as JSON, as the last line.")
     ] = False,

@@ -1,11 +1,11 @@
 """``tidegate top``: the live page in a terminal."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tidegate_cli.commands._execute import Place, execute
-from tidegate_cli.commands._options import StackData
 
 
 def top(
@@ -23,7 +23,10 @@ def top(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what the monitor tells as JSON, one line each time.")
     ] = False,
-    data: StackData = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Data folder of the running stack. Default: the latest."),
+    ] = None,
 ) -> None:
     """Show what the monitor's page shows: alerts, rates, the pipeline, walls, money, sites, dead letters.
 

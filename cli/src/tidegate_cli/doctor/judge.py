@@ -86,7 +86,7 @@ def disk(free: int, total: int) -> Finding:
     """Judge what ClickHouse has left on the fullest of its disks, in bytes."""
     share = free / total if total else 1.0
     message = f"{free / 1e9:.1f} GB free ({share:.0%})"
-    mend = "make room or set TIDEGATE_STORER__TTL_DAYS: a full disk stops the storer, and then the fetcher"
+    mend = "make room, or run tidegate migrate with TIDEGATE_STORER__TTL_DAYS: a full disk stops the storer"
     if share < DISK_FAIL:
         return fail("clickhouse disk", message, mend)
     return warn("clickhouse disk", message, mend) if share < DISK_WARN else ok("clickhouse disk", message)

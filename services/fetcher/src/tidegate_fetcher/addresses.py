@@ -25,7 +25,11 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 _NEVER: tuple[tuple[str, tuple[Network, ...]], ...] = (
     ("link-local, where cloud metadata lives", _networks("169.254.0.0/16", "fe80::/10", "fec0::/10")),
     # AWS's metadata and resolver addresses in the unique-local range, which allow_private would admit.
-    ("a cloud's metadata address", _networks("fd00:ec2::/32", "100.100.100.200/32", "fd20:ce::254/128")),
+    # Azure's 168.63.129.16 is a public address, behind which its virtual machines find their host.
+    (
+        "a cloud's metadata address",
+        _networks("fd00:ec2::/32", "100.100.100.200/32", "fd20:ce::254/128", "168.63.129.16/32"),
+    ),
     ("multicast or broadcast", _networks("224.0.0.0/4", "ff00::/8", "255.255.255.255/32")),
     ("reserved", _networks("0.0.0.0/8", "240.0.0.0/4", "192.0.0.0/24", "::/128")),
     (

@@ -80,7 +80,7 @@ class Challenges:
         state = work.job.state
         refusal = self._policy.solve_refusal(response.url)
         form = challenge.form
-        if refusal is None and form is not None and URL(form.action).host != response.url.host:
+        if refusal is None and form is not None and URL(form.action).raw_host != response.url.raw_host:
             refusal = self._policy.solve_refusal(URL(form.action))
         if refusal is not None:
             return self._dead(state, refusal.reason, refusal.message, response)

@@ -20,7 +20,7 @@ from tidegate.shared_deadline import SharedDeadline
 from tidegate.tracing import answered, child
 from yarl import URL
 
-from tidegate_fetcher import cookies
+from tidegate_fetcher import cookies, urls
 from tidegate_fetcher.addresses import AddressRules, canonical
 from tidegate_fetcher.bodies import ACCEPT_ENCODING, BodyBrokenError, BodyTooLargeError, decoded
 from tidegate_fetcher.connections import AddressRefusedError, Connections, Route
@@ -173,7 +173,7 @@ class HttpClient:
                 span.set_attributes(
                     {
                         "http.request.method": method,
-                        "server.address": url.host or "",
+                        "server.address": url.raw_host or "",
                         "server.port": url.port or 0,
                         "url.scheme": url.scheme,
                     }
@@ -284,12 +284,15 @@ def _target(url: URL, answer: Answer) -> URL | None:
     if not location:
         return None
     try:
-        # Bytes that are not ASCII are escaped as they came, as browsers do, whatever they are in.
-        asked = quote(location.strip().encode(errors="surrogateescape"), safe=_ASCII)
-        target = url.join(URL(asked)).with_fragment(None)
-        return target.with_user(None) if target.raw_user is not None else target
-    except (ValueError, TypeError, UnicodeError):
+        raw = location.encode(errors="surrogateescape")
+    except UnicodeError:
         return None
+    # Bytes that are not ASCII are escaped as they came, as browsers do, whatever they are in.
+    target = urls.parsed(quote(raw, safe=_ASCII), url)
+    if target is None:
+        return None
+    target = target.with_fragment(None)
+    return target.with_user(None) if target.raw_user is not None else target
 
 
 async def _drain(answer: Answer) -> None:

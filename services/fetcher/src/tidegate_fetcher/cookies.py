@@ -41,15 +41,18 @@ def stored(jar: Jar, url: URL, set_cookies: list[str], now_ms: int) -> Jar:
 
 
 def given(header: str, url: URL) -> Jar:
-    """Return the cookies of a job's own Cookie header: session cookies of the job's host."""
-    host = _host(url)
+    """Return the cookies of a job's own Cookie header: session cookies of the job's host, at any port.
+
+    Those of an https job are secure: a redirect to http does not carry them out in clear.
+    """
+    host, secure = _host(url), url.scheme == "https"
     found = []
     for part in header.split(";"):
         name, equals, value = part.strip().partition("=")
         if not equals:
             name, value = "", name
         if value or name:
-            found.append(Cookie(name=name.strip(), value=value.strip(), domain=host))
+            found.append(Cookie(name=name.strip(), value=value.strip(), domain=host, secure=secure))
     return tuple(found[-MAX_COOKIES:])
 
 
@@ -107,11 +110,13 @@ def without(jar: Jar, names: Collection[str]) -> Jar:
 def cleared(jar: Jar, url: URL, values: Mapping[str, str]) -> Jar:
     """Return a jar with the cookies of a clearance: the host's, in place of any of that name.
 
-    They hold for the whole host; what else the site sets meanwhile is kept.
+    They hold for the whole host, of an https page by https only; what else the site sets meanwhile is kept.
     """
     kept = tuple(cookie for cookie in jar if cookie.name not in values)
-    host = _host(url)
-    added = tuple(Cookie(name=name, value=value, domain=host) for name, value in values.items())
+    host, secure = _host(url), url.scheme == "https"
+    added = tuple(
+        Cookie(name=name, value=value, domain=host, secure=secure) for name, value in values.items()
+    )
     return (*kept, *added)[-MAX_COOKIES:]
 
 

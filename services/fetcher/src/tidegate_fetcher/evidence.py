@@ -11,6 +11,7 @@ from functools import cached_property
 import msgspec
 from yarl import URL
 
+from tidegate_fetcher import urls
 from tidegate_fetcher.markup import Document, Element
 from tidegate_fetcher.selectors import Selector
 from tidegate_fetcher.signatures import Find, Mark, PageRow
@@ -95,7 +96,7 @@ class Proof:
             return False
         if not all(_has(exchange.headers, name, value) for name, value in mark.header.items()):
             return False
-        if self._url is not None and not self._url.search(f"{exchange.url.host}{exchange.url.path}"):
+        if self._url is not None and not self._url.search(f"{exchange.url.raw_host}{exchange.url.path}"):
             return False
         if mark.json and not (exchange.json and all(part in exchange.json for part in mark.json)):
             return False
@@ -158,7 +159,8 @@ def _found(find: Find, pattern: re.Pattern[str], page: URL, sight: Sight) -> str
         for source in (*sight.sources, *(source for source, _ in sight.frames)):
             match = pattern.search(source)
             if match is not None:
-                return absolute(page, match[1])
+                url = urls.parsed(match[1], page)
+                return None if url is None else str(url)
         return None
     for text in sight.scripts:
         for window in windows(text, find.after):
@@ -177,14 +179,6 @@ def windows(text: str, after: str) -> Iterator[str]:
         start += len(after)
         yield text[start : start + _WINDOW]
         start = text.find(after, start)
-
-
-def absolute(page: URL, address: str) -> str | None:
-    """Return an address as seen from a page; None where it is none."""
-    try:
-        return str(page.join(URL(address.strip())))
-    except (ValueError, TypeError, UnicodeError):
-        return None
 
 
 def _has(headers: Mapping[str, str], name: str, value: str) -> bool:

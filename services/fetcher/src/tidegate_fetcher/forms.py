@@ -9,6 +9,7 @@ from typing import Literal
 from tidegate.captcha_records import ChallengeForm
 from yarl import URL
 
+from tidegate_fetcher import urls
 from tidegate_fetcher.markup import Document, Element, raw_text
 
 _CONTROLS = ("input", "select", "textarea", "button")
@@ -124,17 +125,15 @@ class Forms:
 
     def _action(self, page: URL, action: str) -> URL | None:
         """Return the absolute action; the page's base counts, a missing action means the page itself."""
-        try:
-            target = page
+        target: URL | None = page
+        if action.strip():
             bases = [base for base in self._document.tagged("base")[:MAX_FORMS] if "href" in base.attributes]
-            if action.strip():
-                if bases:
-                    target = page.join(URL(bases[0].get("href").strip()))
-                target = target.join(URL(action.strip()))
-            target = target.with_fragment(None).with_user(None)
-        except (ValueError, TypeError, UnicodeError):
+            if bases:
+                target = urls.parsed(bases[0].get("href"), page)
+            target = None if target is None else urls.parsed(action, target)
+        if target is None or not urls.is_web(target):
             return None
-        return target if target.scheme in ("http", "https") and target.raw_host else None
+        return target.with_fragment(None).with_user(None)
 
 
 def fillable(control: Element, fields: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from tidegate.captcha_records import Challenge
 from yarl import URL
 
-from tidegate_fetcher.evidence import absolute
+from tidegate_fetcher import urls
 from tidegate_fetcher.markup import Document, Element
 from tidegate_fetcher.selectors import Selector
 
@@ -42,8 +42,8 @@ def params(node: Element, page: URL) -> dict[str, str]:
             return {"image": b64encode(a2b_base64(match[1].replace("%2B", "+"))).decode()}
         except Base64Error:
             return {}
-    address = absolute(page, source) if source else None
-    return {} if address is None or not address.startswith("http") else {"image_url": address}
+    address = urls.parsed(source, page) if source else None
+    return {} if address is None or not urls.is_web(address) else {"image_url": str(address)}
 
 
 def with_picture(challenge: Challenge, body: bytes) -> Challenge | None:

@@ -80,7 +80,7 @@ class Element:
             found: dict[str, str] = {}
             for match in islice(_ATTRIBUTE.finditer(self.raw), MAX_ATTRIBUTES):
                 value = match[2] or match[3] or match[4] or ""
-                found.setdefault(match[1].lower(), unescape(value) if "&" in value else value)
+                found.setdefault(match[1].lower(), _unescaped(value))
             self._attributes = found
         return self._attributes
 
@@ -162,7 +162,7 @@ class Document:
             self._by_owner = {}
             for owner, text in self._texts:
                 self._by_owner.setdefault(id(owner), []).append(text)
-        return unescape("".join(self._by_owner.get(id(parent), ()))).strip()
+        return _unescaped("".join(self._by_owner.get(id(parent), ()))).strip()
 
     def shown(self, limit: int, *, whole: bool = False) -> str:
         """Return the title and the text that a person sees, in lower case with single spaces.
@@ -194,7 +194,7 @@ class Document:
 def raw_text(element: Element) -> str:
     """Return the text of a textarea or a title, unescaped; a line break at its start is not part of it."""
     text = element.text.removeprefix("\r").removeprefix("\n")
-    return unescape(text) if "&" in text else text
+    return _unescaped(text)
 
 
 def _in_noscript(element: Element) -> bool:
@@ -207,7 +207,18 @@ def _in_noscript(element: Element) -> bool:
 
 
 def _plain(text: str) -> str:
-    return _SPACE.sub(" ", unescape(text) if "&" in text else text).strip().lower()
+    return _SPACE.sub(" ", _unescaped(text)).strip().lower()
+
+
+def _unescaped(text: str) -> str:
+    """Return a text with its character references read; as it is where Python cannot read one of them.
+
+    A number of more than 4300 digits is a ValueError.
+    """
+    try:
+        return unescape(text) if "&" in text else text
+    except ValueError:
+        return text
 
 
 class _Reader:

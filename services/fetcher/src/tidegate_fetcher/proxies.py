@@ -68,11 +68,13 @@ class Proxies:
         if pin is None and self._source is None:
             return None
         now = self._clock.monotonic()
-        chosen = self.pool.choose(site, now, pinned=pin, avoid=() if avoid is None else (avoid,))
+        own = None if pin is None else ways.pinned(pin)
+        named = pin if own is None else own.url
+        chosen = self.pool.choose(site, now, pinned=named, avoid=() if avoid is None else (avoid,))
         if chosen is not None:
             return chosen
         if pin is not None:
-            return ways.pinned(pin) or NoWay(unknown=pin)
+            return own or NoWay(unknown=pin)
         self.has_room()
         return NoWay(wait_s=self.pool.next_in_s(now))
 

@@ -1,5 +1,6 @@
 """The requests that are sent: a job's own, and the one that brings an answer back. Pure."""
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -48,6 +49,8 @@ _HARMLESS = _IGNORED | {
     "user-agent",
 }
 _HARMLESS_STARTS = ("accept", "sec-ch-", "sec-fetch-", "sec-gpc", "proxy-")
+# In a header aiohttp raises ValueError for it, which would read as a fault of ours.
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def is_personal(job: UrlJob) -> bool:
@@ -73,8 +76,9 @@ def _is_private(lower: str) -> bool:
 def of_job(job: UrlJob, url: URL, user_agent: str, visit: Visit = NOBODY) -> Request:
     """Return the job's own request, as that of a visitor.
 
-    A Cookie header becomes cookies of the job's host, user and password of the URL an Authorization header
-    unless the job has one; both go to the job's origin only. A body without a Content-Type is plain text.
+    A Cookie header becomes cookies of the job's host, which an https job's only https sees; its port may
+    differ, as in browsers. User and password of the URL become an Authorization header unless the job has
+    one, and only the job's origin sees it. A body without a Content-Type is plain text.
     """
     headers = CIMultiDict({"User-Agent": user_agent, "Accept": ACCEPT})
     private: CIMultiDict[str] = CIMultiDict()
@@ -133,7 +137,7 @@ def is_clearance(solution: CaptchaSolution) -> bool:
     return FACTS[solution.request.challenge.kind].answer is AnswerKind.COOKIES
 
 
-def of_answer(
+def of_answer(  # noqa: PLR0911 -- one condition after the other
     job: UrlJob,
     url: URL,
     solution: CaptchaSolution,
@@ -142,17 +146,22 @@ def of_answer(
 ) -> Request | None:
     """Return the request that hands an answer in; None where the solution is not what its kind needs.
 
+    That is, too, where no header can hold its cookies or its user agent.
+
     A clearance is cookies, with which the job's own request is sent again. Everything else goes through the
     page's own form: a token or the text of an image into the fields that take it, an answer of several parts
     each into its own. The host's ``recipe`` goes before the form.
     """
+    if _UNSENDABLE.search(user_agent):
+        return None
     asked = solution.request
     challenge = asked.challenge
     facts = FACTS[challenge.kind]
     if is_clearance(solution):
-        if not solution.cookies:
+        given = solution.cookies
+        if not given or any(map(_UNSENDABLE.search, (*given, *given.values()))):
             return None
-        jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), solution.cookies)
+        jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), given)
         return resumed(job, url, user_agent, jar)
     form = challenge.form
     if recipe is not None or form is None:

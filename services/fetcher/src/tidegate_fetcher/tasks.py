@@ -26,6 +26,8 @@ from tidegate.sites import plain_site_of, site_of
 from tidegate.topics import LANES, Topic
 from yarl import URL
 
+from tidegate_fetcher import urls
+
 _LANE_OF_TOPIC: dict[str, Lane] = {topic: lane for lane, topic in LANES.items()}
 _MAX_NAME_CHARACTERS = 256
 _MAX_HEADERS = 100
@@ -210,11 +212,10 @@ def _new_state(
 
 def _parsed(text: str) -> URL:
     """Return the URL that is requested: as a browser would write it, without credentials and fragment."""
-    try:
-        url = URL(text)
-        return url.with_user(None).with_fragment(None) if "@" in text or "#" in text else url
-    except (ValueError, TypeError, UnicodeError) as error:
-        raise RecordError(Reason.NOT_A_URL, "This is not a URL that can be requested.") from error
+    url = urls.parsed(text)
+    if url is None or not urls.is_web(url):
+        raise RecordError(Reason.NOT_A_URL, "This is not a URL that can be requested.")
+    return url.with_user(None).with_fragment(None) if "@" in text or "#" in text else url
 
 
 def _problem(job: UrlJob) -> str | None:

@@ -2,7 +2,7 @@
 
 import msgspec
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
-from tidegate.proxies import Proxy, is_id
+from tidegate.proxies import Proxy, is_id, proxy_of
 from tidegate.records import JobState
 from tidegate.topics import SHORTEST_DELAY_S, Topic
 
@@ -22,11 +22,11 @@ class NoWay(msgspec.Struct, frozen=True):
 
 
 def pinned(pin: str) -> Proxy | None:
-    """Return the proxy that a job brought along by its URL; None for an id.
+    """Return the proxy that a job brought along, in whichever form; None for an id.
 
-    Its form was judged when the job was read.
+    Its form was judged when the job was read. It has no id: what it does is nobody's business.
     """
-    return None if is_id(pin) else Proxy(id="", url=pin, host="")
+    return None if is_id(pin) else Proxy(id="", url=proxy_of(pin).url, host="")
 
 
 def through(request: Request, proxy: Proxy | None) -> Request:

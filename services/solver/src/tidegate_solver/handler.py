@@ -16,6 +16,7 @@ handler's deadline.
 import asyncio
 from typing import TypeAlias
 
+import msgspec
 from tidegate import records
 from tidegate.captcha_records import CaptchaRequest, SolutionStatus, SolutionVerdict
 from tidegate.clock import BrokerClock
@@ -43,6 +44,22 @@ Payload: TypeAlias = CaptchaRequest | SolutionVerdict
 _REQUEST = records.decoder(CaptchaRequest)
 
 
+class _Leader(msgspec.Struct, frozen=True):
+    """The first record that asks under an id, while it is in flight: others get its answer, or take over."""
+
+    work: Work[CaptchaRequest]
+    answer: asyncio.Future[Answer | None]
+
+    def is_copy(self, other: Work[CaptchaRequest]) -> bool:
+        """Say whether another record is of the very same job: not one that was submitted again.
+
+        The leader's own record, handed out anew after a rebalance, is none: its first handler may be dying.
+        """
+        mine, its = self.work.record, other.record
+        of_one_job = self.work.payload.state.accepted_at_ms == other.payload.state.accepted_at_ms
+        return of_one_job and (mine.partition, mine.offset) != (its.partition, its.offset)
+
+
 class Solver:
     """The service. One instance a process; journals by partition."""
 
@@ -67,7 +84,7 @@ class Solver:
         self._broker_clock = broker_clock
         self._emit = emit
         self._journals: dict[int, Journal] = {}
-        self._leaders: dict[str, asyncio.Future[Answer | None]] = {}
+        self._leaders: dict[str, _Leader] = {}
 
     def decode(self, record: Inbound) -> Work[Payload]:
         """Read a request, or a verdict on an answer. Raises RecordError where it is neither."""
@@ -113,10 +130,13 @@ class Solver:
         """Answer a request. A second record with an id that is in flight gets the first one's answer."""
         request = work.payload
         while (leader := self._leaders.get(request.request_id)) is not None:
-            answer = await asyncio.shield(leader)
+            answer = await asyncio.shield(leader.answer)
             if answer is not None:
-                return Done((self._repeat(request, answer),))
-        mine = self._leaders[request.request_id] = asyncio.get_running_loop().create_future()
+                # The leader's record stands for the job until its answer is published.
+                copy = leader.is_copy(work)
+                return Done((self._repeat(request, answer, answered_before=copy),))
+        mine: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._leaders[request.request_id] = _Leader(work, mine)
         try:
             outgoing, answer = await self._settle(work)
             mine.set_result(answer)

@@ -68,7 +68,8 @@ class InPhp:
         if reply is None:
             return wire.refused_at_the_door(status)
         if not reply.good:
-            return _rejected(self._profile, reply)
+            refused = _rejected(self._profile, reply)
+            return refused if self._is_code(refused.code) else wire.refused_at_the_door(status)
         task_id = wire.read_task_id(reply.request)
         return wire.refused_at_the_door(status) if task_id is None else Created(task_id=task_id)
 
@@ -80,6 +81,8 @@ class InPhp:
         cost = wire.read_cost(reply.price)
         if not reply.good:
             refused = _rejected(self._profile, reply)
+            if not self._is_code(refused.code):
+                return wire.unreadable(self._profile, status)
             return wire.failure(self._profile, (refused.code, refused.kind, refused.message), status, cost)
         solution = reply.request
         if isinstance(solution, str) and solution[:1] == "{":
@@ -92,8 +95,12 @@ class InPhp:
         ready = wire.read_ready(kind, solution, cost)
         if ready is None:
             return empty
-        agent = reply.user_agent
-        return msgspec.structs.replace(ready, user_agent=agent) if isinstance(agent, str) and agent else ready
+        agent = wire.header_text(reply.user_agent)
+        return ready if agent is None else msgspec.structs.replace(ready, user_agent=agent)
+
+    def _is_code(self, code: str) -> bool:
+        """Say whether the service said it: another word may be a gateway's, or half of OK|id."""
+        return code in self._profile.errors or code.startswith("ERROR_")
 
     def read_balance(self, status: int, body: bytes) -> wire.BalanceReply:
         """Say what the account has left; of threads, how many are free."""

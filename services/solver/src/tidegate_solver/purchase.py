@@ -172,15 +172,28 @@ class Purchases:
             del self._running[request_id]
 
     async def _steps(self, order: Order, running: _Running) -> Result:
-        if running.is_abandoned():
-            return TooLate()
-        granted = await self._budget.reserve(order.request, order.provider.name, order.offer.price)
-        if isinstance(granted, Denied):
-            return granted
-        if running.is_abandoned() or self._broker_clock.now_ms() >= order.until_ms:
+        while not running.is_abandoned():
+            granted = await self._budget.reserve(order.request, order.provider.name, order.offer.price)
+            if isinstance(granted, Denied):
+                return granted
+            if self._is_over(order, running):
+                await self._budget.void(granted)
+                break
+            if self._pulse.is_trusted():
+                return await self._spend(order, running, granted)
+            # Another may have answered the request meanwhile: then nobody else would end this reservation,
+            # and the journal is not ours to write to.
             await self._budget.void(granted)
-            return TooLate()
-        return await self._spend(order, running, granted)
+            await self._wait_until_trusted(order)
+        return TooLate()
+
+    def _is_over(self, order: Order, running: _Running) -> bool:
+        return running.is_abandoned() or self._broker_clock.now_ms() >= order.until_ms
+
+    async def _wait_until_trusted(self, order: Order) -> None:
+        if not self._pulse.is_trusted():
+            self._emit(StallNoticed(request_id=order.request.request_id))
+            await self._pulse.wait_until_trusted()
 
     async def _spend(self, order: Order, running: _Running, granted: Granted) -> Result:
         request_id = order.request.request_id
@@ -192,12 +205,11 @@ class Purchases:
             accepted_at_ms=order.request.state.accepted_at_ms,
         )
         await self._write(order, request_id)
-        if not self._pulse.is_trusted():
-            self._emit(StallNoticed(request_id=request_id))
-            await self._pulse.wait_until_trusted()
+        await self._wait_until_trusted(order)
         if running.is_abandoned():
-            # The reservation stays: another process may own the journal by now, and what it wrote after
-            # us must not be overwritten. It will settle in doubt, which errs on the safe side.
+            # The journal keeps it: another process may own that by now, and what it wrote after us must not
+            # be overwritten. The money goes back: who owns the journal may be done with the request.
+            await self._budget.void(granted)
             return TooLate()
         if self._broker_clock.now_ms() >= order.until_ms:
             return TooLate()
@@ -217,11 +229,15 @@ class Purchases:
                         ready=reply.ready,
                     )
                 )
-            case wire.Rejected() if not running.is_abandoned() and order.goes_on(reply):
-                # Nothing was spent and there will be another try: a crash before it must not count as spent.
-                order.journal.void(request_id)
-                await self._write(order, request_id)
-                await self._budget.void(granted)
+            case wire.Rejected() if order.goes_on(reply):
+                # A tombstone takes back whatever stands before it, the answer of another owner, too.
+                await self._wait_until_trusted(order)
+                if not running.is_abandoned():
+                    # Nothing was spent and there will be another try: a crash before it must not count as
+                    # spent.
+                    order.journal.void(request_id)
+                    await self._write(order, request_id)
+                    await self._budget.void(granted)
         return reply
 
     async def _write(self, order: Order, request_id: str) -> None:

@@ -209,7 +209,7 @@ def read_ready(kind: KindProfile, solution: Any, cost: float | None) -> Ready | 
 
     ``solution`` is what the vendor calls so: an object, or for the older family often a bare text.
     """
-    agent = _text(_at(solution, "userAgent")) or _text(_at(solution, "headers.User-Agent"))
+    agent = header_text(_at(solution, "userAgent")) or header_text(_at(solution, "headers.User-Agent"))
     if kind.values:
         values = {name: _first(solution, places) for name, places in kind.values.items()}
         if not all(values.values()):
@@ -241,6 +241,15 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_VALUE else None
 
 
+def header_text(value: Any) -> str | None:
+    """Return a text as a header can carry it, stripped; None where control characters are left in it.
+
+    A request with one is never sent: the answer that brought it would be lost as our own fault.
+    """
+    text = (_text(value) or "").strip()
+    return text if text and text.isprintable() else None
+
+
 def _first(solution: Any, places: tuple[str, ...]) -> str | None:
     for place in places:
         found = _text(_at(solution, place))
@@ -256,17 +265,20 @@ def _cookies(value: Any, wanted: tuple[str, ...]) -> dict[str, str]:
     the one cookie that is wanted.
     """
     if isinstance(value, list):
-        value = {row.get("name"): row.get("value") for row in value if isinstance(row, dict)}
+        rows = [row for row in value if isinstance(row, dict) and isinstance(row.get("name"), str)]
+        value = {row["name"]: row.get("value") for row in rows}
     if isinstance(value, dict):
-        return {name: text for name in wanted if (text := _text(value.get(name))) is not None}
+        return _sound(value, wanted)
     text = _text(value)
     if text is None:
         return {}
-    pairs = dict(part.strip().partition("=")[::2] for part in text.split(";"))
-    found = {name: pairs[name] for name in wanted if pairs.get(name)}
-    if not found and len(wanted) == 1 and "=" not in text and ";" not in text:
-        found = {wanted[0]: text}
-    return found
+    if len(wanted) == 1 and "=" not in text and ";" not in text:
+        return _sound({wanted[0]: text}, wanted)
+    return _sound(dict(part.strip().partition("=")[::2] for part in text.split(";")), wanted)
+
+
+def _sound(values: Mapping[Any, Any], wanted: tuple[str, ...]) -> dict[str, str]:
+    return {name: text for name in wanted if (text := header_text(values.get(name))) is not None}
 
 
 def read_task_id(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Bounds the bytes of bodies in hand: counting records is not enough when one may have 10 MB."""
+"""Bounds the bytes of pages in hand: counting records is not enough when one may have 10 MB."""
 
 import asyncio
 from collections import deque

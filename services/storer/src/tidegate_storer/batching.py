@@ -8,7 +8,7 @@ Who says that it gives nothing more until it is answered (``last``) is not made 
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -41,7 +41,7 @@ class Batching:
         self._forming: Batch[Ticket] = Batch(limits)
         self._begun = asyncio.Event()
         self._due_now = asyncio.Event()
-        self._waiting: deque[tuple[Entry, Ticket, bool]] = deque()
+        self._waiting: OrderedDict[Ticket, tuple[Entry, bool]] = OrderedDict()
         self._traced: dict[Ticket, Waiting] = {}
         self._stored = 0
 
@@ -52,18 +52,21 @@ class Batching:
         """
         ticket: Ticket = asyncio.get_running_loop().create_future()
         if self._forming.is_full():
-            self._waiting.append((entry, ticket, last))
+            self._waiting[ticket] = entry, last
         else:
             self._add(entry, ticket, last=last)
         waits = waiting("store")
-        if waits is None:
-            return await ticket
-        self._traced[ticket] = waits
+        if waits is not None:
+            self._traced[ticket] = waits
         try:
             return await ticket
         finally:
-            del self._traced[ticket]
-            waits.span.end()
+            # A handler that is cut off at a rebalance leaves the window. Were its rows to stay, nothing would
+            # bound what waits here while ClickHouse is away.
+            self._waiting.pop(ticket, None)
+            if waits is not None:
+                del self._traced[ticket]
+                waits.span.end()
 
     def _add(self, entry: Entry, ticket: Ticket, *, last: bool) -> None:
         now = self._clock.monotonic()
@@ -97,7 +100,7 @@ class Batching:
             self._begun.clear()
             self._due_now.clear()
             while self._waiting and not self._forming.is_full():
-                entry, ticket, last = self._waiting.popleft()
+                ticket, (entry, last) = self._waiting.popitem(last=False)
                 self._add(entry, ticket, last=last)
             writer = group.create_task(self._store(batch))
             self._writers.add(writer)

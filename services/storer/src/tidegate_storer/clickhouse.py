@@ -9,8 +9,7 @@ connection turns out dead, also when the first one was executed; the token makes
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict
-from urllib.parse import urlsplit
+from typing import Any
 
 from clickhouse_connect import get_async_client
 from clickhouse_connect.datatypes.base import ClickHouseType
@@ -20,7 +19,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import DataError
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from opentelemetry.util.types import AttributeValue
-from tidegate.errors import ClickHouseError, ConfigurationError
+from tidegate.addresses import clickhouse_address
+from tidegate.errors import ClickHouseError
 from tidegate.settings import ClickHouseSettings
 from tidegate.tracing import child
 
@@ -41,12 +41,10 @@ _INSERT_SETTINGS = {
 }
 
 
-class Address(TypedDict):
-    """Where the server is, as the client wants it."""
-
-    interface: str
-    host: str
-    port: int
+# The client's own time-out begins when the rows are sent: a server that stops reading them would be waited
+# for without an end. So an insert has a deadline, too: the time-out once for sending, once for the answer,
+# and once for what the client does again on a new connection.
+_TIMEOUTS_AN_INSERT = 3
 
 
 class ClickHouse:
@@ -54,7 +52,7 @@ class ClickHouse:
 
     def __init__(self, settings: ClickHouseSettings, *, timeout_s: float, quorum: str = "") -> None:
         self._server = settings
-        self._address = address_of(settings)
+        self._address = clickhouse_address(settings.url)
         self._timeout_s = timeout_s
         self._quorum = quorum
         self._client: AsyncClient | None = None
@@ -83,14 +81,15 @@ class ClickHouse:
             self._settings = await self._known_settings()
         columns = list(zip(*rows, strict=True))
         try:
-            await client.insert(
-                table.name,
-                columns,
-                column_names=table.names,
-                column_types=self._types[table.name],
-                column_oriented=True,
-                settings={**self._settings, "insert_deduplication_token": token},
-            )
+            async with asyncio.timeout(_TIMEOUTS_AN_INSERT * self._timeout_s):
+                await client.insert(
+                    table.name,
+                    columns,
+                    column_names=table.names,
+                    column_types=self._types[table.name],
+                    column_oriented=True,
+                    settings={**self._settings, "insert_deduplication_token": token},
+                )
         except (DataError, UnicodeError, ValueError, TypeError, OverflowError, AttributeError) as error:
             # The client could not write a value in its column's type; its text may quote the value.
             raise ClickHouseError(
@@ -172,19 +171,6 @@ def _without_data_frames() -> None:
     """
     for name in ("pd", "pd_time_test", "np"):
         vars(options).setdefault(name, None)
-
-
-def address_of(settings: ClickHouseSettings) -> Address:
-    """Return interface, host and port of the server's URL. Raises ConfigurationError."""
-    try:
-        parts = urlsplit(settings.url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"TIDEGATE_CLICKHOUSE__URL is no URL: {error}") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError("TIDEGATE_CLICKHOUSE__URL must be http://host:port or https://host:port")
-    default = 8443 if parts.scheme == "https" else 8123
-    return Address(interface=parts.scheme, host=parts.hostname, port=port or default)
 
 
 def mapped(error: Exception) -> ClickHouseError:

@@ -12,7 +12,7 @@ from typing import Protocol
 import zstandard
 from tidegate.consume.service import Work
 from tidegate.outcome import Dead, Done, ErrorClass, Outcome, Reason
-from tidegate.records import Inbound, JobState, PageMeta, encode
+from tidegate.records import HEADER_PAGE, Inbound, JobState, PageMeta, encode
 
 from tidegate_storer.allowance import Allowance
 from tidegate_storer.batch import Entry
@@ -23,7 +23,7 @@ from tidegate_storer.reading import DeadLetter, Item, Page, Solve, read
 from tidegate_storer.redact import MAX_CHARACTERS
 from tidegate_storer.rows import Write, body_write, dead_writes, page_writes, solve_writes
 
-# What a row takes beside the body, roughly: enough to bound batches of rows without bodies.
+# What a row takes beside what is counted, roughly: enough to bound batches of small rows.
 _ROW_BYTES = 2_048
 
 Parse = Callable[[str, PageInfo, bytes], Awaitable[Parsed | ParseFailed]]
@@ -75,7 +75,9 @@ class StorerService:
             return _unreadable(
                 f"The body has {meta.length} bytes; at most {self._max_body_bytes} are stored."
             )
-        async with self._allowance.hold(meta.length):
+        # All that the page's row has beside body and fields: addresses, headers, the job's metadata.
+        beside = len(record.headers[HEADER_PAGE])
+        async with self._allowance.hold(meta.length + beside):
             try:
                 body = self._decompress(record.value, meta.length)
             except ValueError as error:
@@ -92,7 +94,7 @@ class StorerService:
             if isinstance(parsed, ParseFailed):
                 return await self._unparsed(content, meta, parsed, last=last)
             writes = (content, *page_writes(record, state, meta, parsed))
-            size = _ROW_BYTES + len(body) + len(parsed.fields)
+            size = _ROW_BYTES + len(body) + beside + len(parsed.fields) + sum(map(len, parsed.links))
             refused = await self._put(Entry(writes, size), last=last)
             return Done() if refused is None else _refused(refused, meta)
 

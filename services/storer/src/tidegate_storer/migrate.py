@@ -12,13 +12,14 @@ import sys
 from clickhouse_connect import get_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import Error as DriverError
+from tidegate.addresses import clickhouse_address
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import ClickHouseError, ConfigurationError
 from tidegate.settings import ClickHouseSettings, load
 
-from tidegate_storer.clickhouse import address_of, mapped
+from tidegate_storer.clickhouse import mapped
 from tidegate_storer.schema import TABLE, migrations, statements
-from tidegate_storer.settings import Settings, StorerSettings
+from tidegate_storer.settings import Settings, StorerSettings, check_retention
 
 _JOURNAL = f"""
 CREATE TABLE IF NOT EXISTS {TABLE} {{on_cluster}}
@@ -72,15 +73,31 @@ class Migrator:
         return applied
 
     async def keep(self, settings: StorerSettings) -> None:
-        """Give every table the retention that the settings say; 0 days take it away."""
-        page, dead = settings.ttl_days, settings.ttl_dead_letters_days
-        await self._retain("bodies", "accepted_at", page)
-        await self._retain("pages_log", "accepted_at", page)
-        await self._retain("dead_letters_log", "accepted_at", dead)
-        await self._retain("solves_log", "answered_at", settings.ttl_solves_days)
-        await self._retain("outcomes", "accepted_at", settings.ttl_outcomes_days)
+        """Give the tables the retention that the settings say: 0 days take it away, None leaves it as it is.
 
-    async def _retain(self, table: str, column: str, days: int) -> None:
+        Raises ConfigurationError, and changes nothing, where outcomes would go before what they judge.
+        """
+        pages, dead, outcomes = settings.ttl_days, settings.ttl_dead_letters_days, settings.ttl_outcomes_days
+        asked = (
+            ("bodies", "accepted_at", pages),
+            ("pages_log", "accepted_at", pages),
+            ("dead_letters_log", "accepted_at", dead),
+            ("solves_log", "answered_at", settings.ttl_solves_days),
+            ("outcomes", "accepted_at", outcomes),
+        )
+        now = {table: await self._retention(table) for table, _, _ in asked}
+        wanted = {table: now[table] if days is None else days for table, _, days in asked}
+        if (pages, dead, outcomes) != (None, None, None):
+            try:
+                check_retention(wanted["pages_log"], wanted["dead_letters_log"], wanted["outcomes"])
+            except ValueError as error:
+                raise ConfigurationError(f"{error}; what is not set is as the tables have it") from error
+        for table, column, _ in asked:
+            if wanted[table] != now[table]:
+                await self._retain(table, column, wanted[table])
+
+    async def _retention(self, table: str) -> int:
+        """Return the days that a table keeps its rows, 0 for ever."""
         rows = await self._client.query(
             "SELECT create_table_query FROM system.tables "
             "WHERE database = currentDatabase() AND name = {name:String}",
@@ -90,9 +107,9 @@ class Migrator:
         found = re.search(
             r"\bTTL toDateTime\(\w+\) \+ (?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)", definition
         )
-        now = int(found[1] or found[2]) if found else 0
-        if now == days:
-            return
+        return int(found[1] or found[2]) if found else 0
+
+    async def _retain(self, table: str, column: str, days: int) -> None:
         cluster = f"ON CLUSTER '{self._cluster}'" if self._cluster else ""
         change = f"MODIFY TTL toDateTime({column}) + toIntervalDay({days})" if days else "REMOVE TTL"
         await self._run(f"ALTER TABLE {table} {cluster} {change}")
@@ -150,7 +167,7 @@ async def _connect(
     while True:
         try:
             return await get_async_client(
-                **address_of(server),
+                **clickhouse_address(server.url),
                 username=server.user,
                 password=server.password.get_secret_value(),
                 database=database or "default",

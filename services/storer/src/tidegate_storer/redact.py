@@ -29,9 +29,10 @@ _URL_USER = re.compile(
 # The value of an Authorization header that lost its name.
 _SCHEME_VALUE = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s{1,8})[\w.~+/=-]{6,}", re.IGNORECASE)
 _QUERY_SECRET = re.compile(rf"([?&;](?:{_SECRET})=)[^&#\s\"'<>]+", re.IGNORECASE)
+# A quoted value without an end reaches to the end of the text, and no character of it is looked at twice.
 _HEADER_LINE = re.compile(
     rf"((?<![\w.-])(?:{_SECRET})\\?[\"']?\s{{0,8}}[:=]\s{{0,8}})"
-    r"(?:\\?\"(?:[^\"\\]|\\.)*(?:\"|$)|'[^']*(?:'|$)|[^\r\n,}]+)",
+    r"(?:\\?\"(?:[^\"\\]|\\[\s\S])*+\\?(?:\"|$)|'[^']*(?:'|$)|[^\r\n,}]+)",
     re.IGNORECASE,
 )
 

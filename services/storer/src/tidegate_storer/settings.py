@@ -10,6 +10,16 @@ from pydantic import Field, model_validator
 from tidegate.settings import Section
 
 
+def check_retention(pages: int | None, dead_letters: int | None, outcomes: int | None) -> None:
+    """Raise ValueError where outcomes go before what they judge. Days; 0 is for ever, None is not known."""
+    judged = [days for days in (pages, dead_letters) if days is not None]
+    if outcomes and judged and (0 in judged or outcomes < 2 * max(judged)):
+        raise ValueError(
+            "ttl_outcomes_days must be 0 or at least twice ttl_days and ttl_dead_letters_days, "
+            "neither of which may then be 0"
+        )
+
+
 class StorerSettings(Section):
     """How rows are batched, pages parsed, and how long rows are kept."""
 
@@ -43,7 +53,7 @@ class StorerSettings(Section):
         32 << 20,
         ge=1 << 20,
         le=4 << 30,
-        description="Bytes of bodies in hand at once: one batch in flight, one filling, some being parsed. "
+        description="Bytes of pages in hand at once: one batch in flight, one filling, some being parsed. "
         "A process takes about four times as much beside its own 70 MB. At least twice batch_bytes.",
     )
     max_body_bytes: int = Field(
@@ -54,7 +64,11 @@ class StorerSettings(Section):
         "forged record can make of the memory, so it is above what the fetcher lets through.",
     )
     insert_timeout_s: float = Field(
-        60.0, ge=1, le=3600, description="Seconds until an insert without an answer is sent again."
+        60.0,
+        ge=1,
+        le=3600,
+        description="Seconds until an insert without an answer is sent again; one that is not read to its "
+        "end, after three times as long.",
     )
     insert_quorum: str = Field(
         "",
@@ -71,21 +85,25 @@ class StorerSettings(Section):
     parser_memory_mb: int = Field(
         512, ge=128, le=65_536, description="Address space of a parser process, in MiB; Python takes 100."
     )
-    ttl_days: int = Field(
-        0, ge=0, le=36_500, description="Days that pages and their bodies are kept; 0 keeps them for ever."
-    )
-    ttl_dead_letters_days: int = Field(
-        0, ge=0, le=36_500, description="Days that dead letters are kept; 0 keeps them for ever."
-    )
-    ttl_solves_days: int = Field(
-        0, ge=0, le=36_500, description="Days that solves, and so costs, are kept; 0 keeps them for ever."
-    )
-    ttl_outcomes_days: int = Field(
-        0,
+    ttl_days: int | None = Field(
+        None,
         ge=0,
         le=36_500,
-        description="Days that the outcomes of jobs are kept; 0 keeps them for ever. At least twice as long "
-        "as pages and dead letters: an expired page must still beat a dead letter of its job.",
+        description="Days that pages and their bodies are kept. `tidegate migrate` tells the tables, as with "
+        "the next three: 0 keeps rows for ever, as new tables do; empty leaves what a table has.",
+    )
+    ttl_dead_letters_days: int | None = Field(
+        None, ge=0, le=36_500, description="Days that dead letters are kept."
+    )
+    ttl_solves_days: int | None = Field(
+        None, ge=0, le=36_500, description="Days that solves, and so costs, are kept."
+    )
+    ttl_outcomes_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="Days that the outcomes of jobs are kept. At least twice as long as pages and dead "
+        "letters: an expired page must still beat a dead letter of its job.",
     )
     schema_wait_s: float = Field(
         0.0,
@@ -100,12 +118,7 @@ class StorerSettings(Section):
 
     @model_validator(mode="after")
     def _outcomes_outlive_what_they_judge(self) -> Self:
-        judged = (self.ttl_days, self.ttl_dead_letters_days)
-        if self.ttl_outcomes_days and (not all(judged) or self.ttl_outcomes_days < 2 * max(judged)):
-            raise ValueError(
-                "ttl_outcomes_days must be 0 or at least twice ttl_days and ttl_dead_letters_days, "
-                "neither of which may then be 0"
-            )
+        check_retention(self.ttl_days, self.ttl_dead_letters_days, self.ttl_outcomes_days)
         return self
 
 

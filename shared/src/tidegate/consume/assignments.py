@@ -146,7 +146,9 @@ class Assignments:
             self._holds.drop(partition)
         abandoned = await self._workers.drain(going, self._drain_deadline_s)
         for partition in going:
-            self._buffers.drop(partition)  # what came back to wait meanwhile
+            # What came back to wait meanwhile, and the hold that may have begun with it.
+            self._buffers.drop(partition)
+            self._holds.drop(partition)
         await self.end_cleanly(going)
         return abandoned
 

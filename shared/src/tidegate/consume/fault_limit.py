@@ -7,6 +7,7 @@ counts: however much of it there is, it becomes dead letters.
 """
 
 from collections import deque
+from collections.abc import Container
 
 import msgspec
 
@@ -54,14 +55,22 @@ class Holds:
             self.held[partition] = _Hold(now_s + self._pause_s, self._pause_s)
             return self._pause_s
         if hold.probe != offset:
-            return None  # one of those that were in hand when the pause began
+            # One of those that were in hand when the pause began; its partition is barred again. Where the
+            # pause has ended and none was picked yet, one is to be named due once more.
+            if hold.probe is None:
+                hold.is_probing = False
+            return None
         pause_s = min(hold.pause_s * 2, self._pause_s * _LONGEST_PAUSE)
         self.held[partition] = _Hold(now_s + pause_s, pause_s)
         return pause_s
 
-    def due(self, now_s: float) -> list[TopicPartition]:
-        """Return those of which one record is to be tried now; each is named once."""
-        due = [each for each, hold in self.held.items() if not hold.is_probing and hold.until_s <= now_s]
+    def due(self, now_s: float, but: Container[TopicPartition] = ()) -> list[TopicPartition]:
+        """Return those of which one record is to be tried now, ``but`` for some; each is named once."""
+        due = [
+            each
+            for each, hold in self.held.items()
+            if not hold.is_probing and hold.until_s <= now_s and each not in but
+        ]
         for partition in due:
             self.held[partition].is_probing = True
         return due

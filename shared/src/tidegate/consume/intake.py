@@ -48,7 +48,7 @@ class Intake:
     def __init__(
         self, plan: Plan, *, window: int, window_bytes: int, valve: Valve | None, emit: Emit
     ) -> None:
-        """Take the bounds: records, and bytes of their values; one record may always be in hand."""
+        """Take the bounds: records, and their bytes; one record may always be in hand."""
         self._reserved_topics = frozenset(plan.reserved)
         self._held_topics = frozenset(plan.held)
         self._window = window
@@ -122,12 +122,12 @@ class Intake:
         self._release(entry)
 
     def _hold(self, entry: Entry) -> None:
-        self.bytes += len(entry.record.value)
+        self.bytes += entry.size
         if self.bytes >= self._memory.most:
             self._note(self._memory, "window_bytes", self.bytes)
 
     def _release(self, entry: Entry) -> None:
-        self.bytes -= len(entry.record.value)
+        self.bytes -= entry.size
         if self._memory.full:
             self._note(self._memory, "window_bytes", self.bytes)
 

@@ -98,7 +98,9 @@ class Isolating:
             if await self._mark(entry):
                 await self._judge(entry, handle, condemn)
         finally:
-            del self.picked[entry.partition]
+            # A handler may outlive its assignment; then the record here is the next one's.
+            if self.picked.get(entry.partition) is entry:
+                del self.picked[entry.partition]
             if self.trial is entry:
                 self.trial = None
 

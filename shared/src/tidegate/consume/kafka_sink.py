@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from tidegate.clock import BrokerClock, Clock
+from tidegate.consume.deadlines import FLUSH_S
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.runtime_events import ProduceRetried
 from tidegate.consume.service import Ack
@@ -53,8 +54,16 @@ class KafkaSink:
             raise BrokerError(f"no broker takes our records: {error!r}") from error
 
     async def stop(self) -> None:
-        """Flush what is on its way and disconnect."""
-        await self._producer.stop()
+        """Flush what is on its way and disconnect; this ends after a while in any case.
+
+        With idempotence no batch expires: while the broker is away a flush waits for it.
+        """
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._producer.stop()
+        except TimeoutError:
+            # What was not acknowledged is not finished either, and is redone.
+            return
 
     async def send(self, record: Outgoing) -> Ack:
         """Produce and wait for the acknowledgement, however long the broker is away (C5).

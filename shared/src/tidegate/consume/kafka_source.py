@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 from aiokafka.structs import OffsetAndMetadata
 
 from tidegate.clock import Clock
-from tidegate.consume.deadlines import COMMIT_S, heartbeat_s, rebalance_timeout_s
+from tidegate.consume.deadlines import CLOSE_S, COMMIT_S, heartbeat_s, rebalance_timeout_s
 from tidegate.consume.kafka_batches import mend_batches
 from tidegate.consume.kafka_connection import cancelled_by_somebody, close_quietly
 from tidegate.consume.kafka_offsets import group_offsets
@@ -29,7 +29,6 @@ from tidegate.settings import KafkaSettings
 # Records that sit in the log for days must not make a member leave: a watchdog of our own looks at the
 # loop instead (C8).
 _FOREVER_MS = 2**31 - 1
-_STOP_TIMEOUT_S = 15.0
 _JOIN_AGAIN_S = 1.0
 
 
@@ -216,7 +215,7 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group; LeaveGroup itself may hang, so this ends after a while in any case."""
         try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
+            async with asyncio.timeout(CLOSE_S):
                 await close_quietly(self._consumer.stop)
                 await close_quietly(self._admin.close)
         except TimeoutError:

@@ -39,11 +39,21 @@ _MOST_BYTES = 2 << 20  # 64 records of 30 KB; of large ones fewer wait
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A record that waits for a slot, with the epoch of its assignment."""
+    """A record that waits for a slot, with the epoch of its assignment.
+
+    ``size`` is its bytes: the value and the headers', in which a page carries its whole job.
+    """
 
     partition: TopicPartition
     epoch: int
     record: Inbound
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        """Add the bytes up, once."""
+        record = self.record
+        size = len(record.value) + sum(map(len, record.headers.values()))
+        msgspec.structs.force_setattr(self, "size", size)
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -76,7 +86,7 @@ class Buffers:
         return len(self._queues.get(partition, ()))
 
     def bytes_of(self, partition: TopicPartition) -> int:
-        """How many bytes of values wait in a partition."""
+        """How many bytes of records wait in a partition."""
         return self._bytes.get(partition, 0)
 
     def head(self, partition: TopicPartition) -> Entry | None:
@@ -95,7 +105,7 @@ class Buffers:
         queue = self._queues.setdefault(partition, deque())
         was_empty = not queue
         queue.extend(entries)
-        self._bytes[partition] = self.bytes_of(partition) + sum(len(entry.record.value) for entry in entries)
+        self._bytes[partition] = self.bytes_of(partition) + sum(entry.size for entry in entries)
         if len(queue) >= _MOST_RECORDS or self._bytes[partition] >= _MOST_BYTES:
             self._full.add(partition)
         if was_empty:
@@ -107,7 +117,7 @@ class Buffers:
         queue = self._queues.setdefault(partition, deque())
         self._delist(partition)
         queue.appendleft(entry)
-        self._bytes[partition] = self.bytes_of(partition) + len(entry.record.value)
+        self._bytes[partition] = self.bytes_of(partition) + entry.size
         self._enlist(partition, entry)
 
     def bar(self, partition: TopicPartition) -> None:
@@ -188,7 +198,7 @@ class Buffers:
 
     def _leave(self, partition: TopicPartition, queue: deque[Entry]) -> Entry:
         entry = queue.popleft()
-        self._bytes[partition] -= len(entry.record.value)
+        self._bytes[partition] -= entry.size
         if len(queue) <= HALF_FULL and self._bytes[partition] <= _MOST_BYTES // 2:
             self._full.discard(partition)
         return entry

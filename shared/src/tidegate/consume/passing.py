@@ -36,18 +36,20 @@ class Passing:
         self._finish = finish
         self._waiting: dict[TopicPartition, list[_Passed]] = {}
         self._on_the_way: dict[TopicPartition, list[_Passed]] = {}
-        # The last of each partition that needs its handler: nobody is asked twice while it waits.
-        self._refused: dict[TopicPartition, Entry] = {}
+        # The last of each partition that needs its handler: nobody is asked twice while it waits. By epoch
+        # and offset, since the record itself may be large.
+        self._refused: dict[TopicPartition, tuple[int, int]] = {}
 
     def take(self, entry: Entry, *, has_slot: bool) -> bool:
         """Take a record, and give back its slot if it has one; False where it needs its handler."""
-        if self._intake.passed >= MOST:
+        if not self._handling.may_sift or self._intake.passed >= MOST:
             return False
-        if self._refused.get(entry.partition) is entry:
+        place = (entry.epoch, entry.record.offset)
+        if self._refused.get(entry.partition) == place:
             return False
         answer = self._handling.at_once(entry.record)
         if answer is None:
-            self._refused[entry.partition] = entry
+            self._refused[entry.partition] = place
             return False
         if has_slot:
             self._intake.passed_on(entry)

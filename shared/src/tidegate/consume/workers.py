@@ -81,7 +81,8 @@ class Workers:
         """Give every free slot its record."""
         group = self._group
         if self._holds.held:
-            for partition in self._holds.due(self._clock.monotonic()):
+            # Of an isolated one none is tried before the last is committed: two would not be alone.
+            for partition in self._holds.due(self._clock.monotonic(), self._isolating.picked):
                 self._buffers.free(partition)
         while group is not None and (entry := self._next()) is not None:
             self._active[self._task(group, self._work(entry))] = entry
@@ -218,7 +219,9 @@ class Workers:
                 try:
                     if picked and picked.get(entry.partition) is entry:
                         await self._isolating.work(entry, self._handle_alone, self._condemn)
-                        self._free(entry.partition)
+                        # Where the assignment is another one, so is the record in hand alone.
+                        if self._book.holds(entry.partition, entry.epoch):
+                            self._free(entry.partition)
                     elif await self._handling.handle(
                         entry.record, handled=functools.partial(self._handled, entry)
                     ):
@@ -262,9 +265,12 @@ class Workers:
         partition, offset = entry.partition, entry.record.offset
         if not self._book.finish(partition, entry.epoch, offset):
             self._emit(ResultStale(topic=partition.topic, partition=partition.partition, offset=offset))
+            return
         if self._holds.held and self._holds.passed(partition, offset):
             self._emit(PartitionFreed(topic=partition.topic, partition=partition.partition))
-            self._free(partition)
+            # One that was in hand alone still awaits its commit: the next one comes after that.
+            if partition not in self._isolating.picked:
+                self._free(partition)
 
     def _hold(self, entry: Entry) -> None:
         """Its dead letter would be one too many for faults of ours: it waits, and its partition with it."""

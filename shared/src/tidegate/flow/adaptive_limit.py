@@ -1,9 +1,10 @@
 """How many calls a remote system gets at once, found out from how it answers. Pure.
 
-What: calls that begin in the same ``interval_s`` are a cohort, judged together once most have ended. The
-limit rises only where it was reached and the cohort was fast; it falls where calls were dropped or slow;
-between those marks it stays, and that dead band keeps it from swinging. Fast and slow are ratios of the
-median to what each kind of call takes unhurried.
+What: calls that begin in the same ``interval_s`` are a cohort, judged together once most have ended; where
+they are too few, later ones join them until they can be judged. The limit rises only where it was reached
+and the cohort was fast; it falls where calls were dropped or slow; between those marks it stays, and that
+dead band keeps it from swinging. Fast and slow are ratios of the median to what each kind of call takes
+unhurried.
 Why so:
 - A cohort begins after the last change: earlier calls tell of another limit, and listening to them is how
   such loops overshoot. It is judged as a whole, because those that end first are the fast ones.
@@ -132,10 +133,12 @@ class _Cohort:
     def worked(self) -> int:
         return sum(len(took) for took in self.took.values())
 
-    def join(self, kind: str, now: float, interval_s: float) -> bool:
+    def join(self, kind: str, now: float, interval_s: float, least: int) -> bool:
         if self.began is None:
             self.began = now
-        if self.members >= _MOST_MEMBERS or now - self.began > interval_s:
+        members = self.members
+        # Too few to be judged, it stays open: closed, it would never end, and the limit never change again.
+        if members >= _MOST_MEMBERS or (members >= least and now - self.began > interval_s):
             return False
         self.joined[kind] = self.joined.get(kind, 0) + 1
         return True
@@ -185,6 +188,11 @@ class AdaptiveLimit:
         """How many are; more than the limit for a while after it fell."""
         return len(self._out)
 
+    @property
+    def _least(self) -> int:
+        """How many calls a cohort must have to be judged."""
+        return min(self._policy.least_samples, 2 * self.limit, _MOST_MEMBERS)
+
     def acquire(self, now: float, kind: str = "") -> Place | None:
         """Take a place, None where there is none.
 
@@ -197,7 +205,7 @@ class AdaptiveLimit:
         self._number += 1
         self._out.add(self._number)
         cohort.full = cohort.full or self.in_flight >= self.limit
-        joined = cohort.join(kind, now, self._policy.interval_s)
+        joined = cohort.join(kind, now, self._policy.interval_s, self._least)
         return Place(self._number, cohort.number if joined else 0, kind)
 
     def release(self, place: Place, ending: Ending, now: float, took_s: float = 0.0) -> LimitChange | None:
@@ -232,11 +240,7 @@ class AdaptiveLimit:
     def _judge(self, now: float) -> LimitChange | None:
         policy, cohort = self._policy, self._cohort
         members = cohort.members
-        if (
-            cohort.began is None
-            or now - cohort.began < policy.interval_s
-            or members < min(policy.least_samples, 2 * self.limit)
-        ):
+        if cohort.began is None or now - cohort.began < policy.interval_s or members < self._least:
             return None
         dropped = cohort.dropped / members
         failing = dropped > policy.errors_high
