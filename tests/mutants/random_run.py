@@ -28,6 +28,7 @@ _OFFSETS = (
     "tests/unit/test_offsets_tracker.py",
     "tests/unit/test_runtime_holds.py",
     "tests/unit/test_runtime_isolation_rules.py",
+    "tests/property/test_offsets_room.py",
     "tests/property/test_proof_done_set.py",
     "tests/property/test_offsets_model.py",
 )
