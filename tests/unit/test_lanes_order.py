@@ -37,6 +37,7 @@ def fill(
                     value=b"",
                     headers=headers,
                 ),
+                0,
             )
             for n in range(count)
         ],

@@ -38,6 +38,7 @@ def fill(buffers: Buffers, topic: Topic, partition: int, lane: Lane, count: int)
                     value=b"",
                     headers=headers,
                 ),
+                0,
             )
             for offset in range(count)
         ],

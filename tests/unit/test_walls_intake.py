@@ -54,7 +54,7 @@ def filled(*topics: Topic, size: int = 1) -> Buffers:
             )
             for n in range(10)
         ]
-        buffers.add(where, [Entry(where, 1, record) for record in records])
+        buffers.add(where, [Entry(where, 1, record, size) for record in records])
     return buffers
 
 

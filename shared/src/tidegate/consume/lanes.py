@@ -39,21 +39,18 @@ _MOST_BYTES = 2 << 20  # 64 records of 30 KB; of large ones fewer wait
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A record that waits for a slot, with the epoch of its assignment.
-
-    ``size`` is its bytes: the value and the headers', in which a page carries its whole job.
-    """
+    """A record that waits for a slot, with the epoch of its assignment and its bytes (``size_of``)."""
 
     partition: TopicPartition
     epoch: int
     record: Inbound
-    size: int = 0
+    size: int
 
-    def __post_init__(self) -> None:
-        """Add the bytes up, once."""
-        record = self.record
-        size = len(record.value) + sum(map(len, record.headers.values()))
-        msgspec.structs.force_setattr(self, "size", size)
+
+def size_of(record: Inbound) -> int:
+    """Return the bytes of a record: the value and the headers', in which a page carries its whole job."""
+    headers = record.headers
+    return len(record.value) + (sum(map(len, headers.values())) if headers else 0)
 
 
 class _Head(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from typing import Generic, Literal, TypeVar
 from tidegate.clock import BrokerClock, Clock
 from tidegate.consume import runtime_events as events
 from tidegate.consume.isolation import NARROW
-from tidegate.consume.lanes import Entry
+from tidegate.consume.lanes import Entry, size_of
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.parts import assemble
 from tidegate.consume.plan import Plan
@@ -229,7 +229,7 @@ class Runtime(Generic[P]):
             for record in arrived:
                 epoch = self._book.receive(partition, record.offset)
                 if epoch is not None:
-                    entries.append(Entry(partition, epoch, record))
+                    entries.append(Entry(partition, epoch, record, size_of(record)))
             self._buffers.add(partition, entries)
 
     def _stop_partitions(self, error: OffsetsLostError) -> None:
