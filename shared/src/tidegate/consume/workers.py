@@ -138,7 +138,11 @@ class Workers:
     def _next(self) -> Entry | None:
         """Take a slot and the record that is to have it; None when either is missing."""
         while (entry := self._taken()) is not None:
-            if not self._handling.may_sift or not self._may_pass(entry) or not self._passing.take(entry, has_slot=True):
+            if (
+                not self._handling.may_sift
+                or not self._may_pass(entry)
+                or not self._passing.take(entry, has_slot=True)
+            ):
                 return entry
             self._pass_on(entry)
             self._buffers.take_while(entry.partition, self._is_answered, _PASSED_IN_A_ROW - 1)
