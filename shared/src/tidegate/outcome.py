@@ -54,8 +54,6 @@ class Reason(StrEnum):
     UNKNOWN_PARSER = "unknown_parser"
     UNKNOWN_PROXY = "unknown_proxy"
     ROW_REFUSED = "row_refused"
-    HANDLER_FAILED = "handler_failed"
-    HANDLER_TIMED_OUT = "handler_timed_out"
     CRASHED_THE_SERVICE = "crashed_the_service"
 
 

@@ -11,8 +11,6 @@ class Advice(msgspec.Struct, frozen=True):
     replay: bool = True
 
 
-_OURS = "This is a fault of ours or of what the service stands on: look at the service's log at that time."
-
 ADVICE: dict[Reason, Advice] = {
     Reason.NOT_A_JOB: Advice(
         "The record is neither a URL nor a job, and stays so. Mend the producer and submit it anew.", False
@@ -47,7 +45,8 @@ ADVICE: dict[Reason, Advice] = {
     ),
     Reason.RETRIES_EXHAUSTED: Advice(
         "The site failed again and again: the message says how. Look at its name, the network and the proxy, "
-        "or wait until it answers as it should; then replay."
+        "or wait until it answers as it should; then replay. Of class internal, it was a fault of ours or of "
+        "what the service stands on: its log says more."
     ),
     Reason.DEFERRED_TOO_LONG: Advice(
         "It had no turn in time: too many jobs of one site. Replay as many as its limit lets through before "
@@ -76,11 +75,9 @@ ADVICE: dict[Reason, Advice] = {
     Reason.ROW_REFUSED: Advice(
         "ClickHouse refused the row; the message has its error. Mend that, then replay."
     ),
-    Reason.HANDLER_FAILED: Advice(f"{_OURS} Replay after a correction."),
-    Reason.HANDLER_TIMED_OUT: Advice(f"{_OURS} Replay when the service has its time again."),
     Reason.CRASHED_THE_SERVICE: Advice(
-        f"{_OURS} The service died each time with this record in hand, alone. Replay after a correction; "
-        "if it was killed from outside each time, replay it now."
+        "The service died each time with this record in hand, alone: look at its log at that time. Replay "
+        "after a correction; if it was killed from outside each time, replay it now."
     ),
 }
 
