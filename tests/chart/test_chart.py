@@ -170,7 +170,7 @@ def test_the_grace_period_is_longer_than_the_drain() -> None:
         drain = values_of(path).get("drainSeconds", 20)
         for deployment in of_kind(render(values_of(path)), "Deployment").values():
             spec = deployment["spec"]["template"]["spec"]
-            assert spec["terminationGracePeriodSeconds"] == drain + 35
+            assert spec["terminationGracePeriodSeconds"] == drain + 50
             (container, *_) = spec["containers"]
             assert {"name": "TIDEGATE_RUNTIME__DRAIN_DEADLINE_S", "value": str(drain)} in container["env"]
 
@@ -399,6 +399,20 @@ def test_hooks_run_before_anything_else_and_may_run_twice() -> None:
                 "services__fetcher": {"policy": '[[host]]\nmatch = ["shop.example"]\nsolve = true\n'},
             },
             "policy lets challenges be solved",
+        ),
+        (
+            {
+                "services__solver": {"enabled": False},
+                "services__fetcher": {"policy": "default = {delay_s = 1, solve=true}\n"},
+            },
+            "policy lets challenges be solved",
+        ),
+        (
+            {
+                "services__solver": {"enabled": False},
+                "services__fetcher": {"extraEnv": [{"name": "TIDEGATE_FETCHER__SOLVE_HOSTS", "value": "*"}]},
+            },
+            "extraEnv has TIDEGATE_FETCHER__SOLVE_HOSTS",
         ),
         ({"services__solver__settings__PROVIDERS": "{}"}, "PROVIDERS"),
         ({"settings": {"KAFKA__PREFIX": "x"}}, "KAFKA__PREFIX"),

@@ -34,6 +34,22 @@ async def test_a_file_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "sitekey" in capsys.readouterr().out
 
 
+async def test_a_page_sends_nothing_but_text_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parameters, the form's action and its fields are the page's own words."""
+    path = tmp_path / "page.html"
+    path.write_text(
+        '<html><body><form action="/a\x1bc"><input type="hidden" name="b\x1b[31m" value="c\x07">'
+        '<div class="g-recaptcha" data-sitekey="6Lc-1" data-s="d\x1b[0m"></div></form></body></html>'
+    )
+    assert await detect_main(Asked(source=str(path), status=403), as_json=False) == 0
+    shown = capsys.readouterr().out
+    assert "6Lc-1" in shown
+    assert "\\x1b[31m" in shown
+    assert all(each.isprintable() or each == "\n" for each in shown)
+
+
 async def test_an_ordinary_page_has_no_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``kind`` is null where nothing was found."""
     path = tmp_path / "page.html"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from support.dockerfile import parse
 from support.packaging import IMAGES, SERVICES, ours, project, read, settings_of, unread
+from tidegate.consume.deadlines import CLOSE_S, FLUSH_S, revocation_s
 from tidegate.settings import Settings, load
 from tidegate_storer.settings import StorerSettings
 
@@ -162,10 +163,10 @@ def test_other_images_are_pinned_and_bounded(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_gets_the_time_to_drain(name: str) -> None:
-    """The grace period is the drain deadline and at least ten seconds more."""
+    """The grace period is what giving up partitions and closing take at most: Kafka may be away."""
     service = services()[name]
     deadline = load(settings_of(name), ours(environment_of(service, {}))).runtime.drain_deadline_s
-    assert seconds(service["stop_grace_period"]) >= deadline + 10
+    assert seconds(service["stop_grace_period"]) > revocation_s(deadline) + CLOSE_S + FLUSH_S
 
 
 @pytest.mark.parametrize("outside", [{}, demo_environment()], ids=["plain", "demo"])

@@ -32,6 +32,11 @@ UNREADABLE = [
     "//[::ffff:1.2.3.4%zz:%]",
     "//a\\b",
     "//\u2100.example",
+    # A resolver ends a name at the first of these.
+    "//203.0.113.9\x00.shop.example",
+    "//a\x1bc.example",
+    "//a\x7f.example",
+    "//a b.example",
 ]
 
 
@@ -71,7 +76,8 @@ def test_an_address_counts_from_its_page(text: str, url: str) -> None:
     assert urls.parsed(text, PAGE) == URL(url)
 
 
-@pytest.mark.parametrize("text", UNREADABLE)
+# Of a page, the parser leaves a NUL out.
+@pytest.mark.parametrize("text", [text for text in UNREADABLE if "\x00" not in text])
 def test_a_form_whose_action_cannot_be_read_is_none(text: str) -> None:
     """Nor one behind such a base; the challenge is found all the same."""
     for markup in (

@@ -188,6 +188,9 @@ class TestInPhpCreateReply:
             (500, b"ERROR_NEVER_HEARD_OF", ErrorKind.UNKNOWN),
             (429, b"SLOW DOWN", ErrorKind.BUSY),
             (404, b"NOT FOUND", ErrorKind.FATAL),
+            (200, b"ERROR: 1006", ErrorKind.UNKNOWN),
+            (200, b'{"status":0,"request":"ACCOUNT_SUSPENDED"}', ErrorKind.UNKNOWN),
+            (200, b'{"status":"0","result":"Wrong user key"}', ErrorKind.UNKNOWN),
         ],
     )
     def test_a_definite_refusal_spent_nothing(self, status: int, body: bytes, kind: ErrorKind) -> None:
@@ -217,7 +220,16 @@ class TestInPhpCreateReply:
         """M3: a shout that is no code may be a gateway's, behind which a task was made and charged."""
         assert isinstance(read_create(status, body, IN_PHP), wire.InDoubt)
 
-    @pytest.mark.parametrize(("status", "body"), [(200, b"OK"), (408, b"TIMEOUT"), (200, b"ERROR")])
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b"OK"),
+            (408, b"TIMEOUT"),
+            (200, b"ERROR"),
+            (504, b'{"status":504,"request":"TIMEOUT"}'),
+            (200, b'{"status":0,"request":"CAPTCHA_NOT_READY"}'),
+        ],
+    )
     def test_no_shout_ends_a_paid_task(self, status: int, body: bytes) -> None:
         """It is asked again: an answer may be there, and was paid for."""
         assert isinstance(read_result(status, body, IN_PHP), wire.Pending)

@@ -276,6 +276,15 @@ class TestRedaction:
         """It has no end, and is still a value."""
         assert redact.scrub(f'password="hunter2, hunter2{end}') == "password=[removed]"
 
+    @pytest.mark.parametrize(
+        "text",
+        ['password="abc\\\ntoken="hunter2', "token='abc\nkey='hunter2'", 'pwd="a\nb" hunter2'],
+        ids=["escaped", "apostrophes", "plain"],
+    )
+    def test_a_quoted_value_over_two_lines_takes_all_that_follows(self, text: str) -> None:
+        """What looks like its end may begin the next value."""
+        assert "hunter2" not in redact.scrub(text)
+
     def test_what_is_no_secret_stays(self) -> None:
         """The row is for finding out why."""
         original = b'{"url":"https://a.example/x?page=2","id":"42","headers":{"accept":"text/html"},"metadata":{"sku":7}}'
@@ -431,6 +440,12 @@ class TestSchema:
             load(Settings, {**base, "TIDEGATE_STORER__TTL_OUTCOMES_DAYS": "59"})
         with pytest.raises(ConfigurationError, match="at least twice"):
             load(Settings, {"TIDEGATE_STORER__TTL_DAYS": "0", "TIDEGATE_STORER__TTL_OUTCOMES_DAYS": "60"})
+
+    def test_an_empty_time_to_live_leaves_the_table_alone(self) -> None:
+        """As an empty line in a file of variables hands it on."""
+        loaded = load(Settings, {"TIDEGATE_STORER__TTL_DAYS": "", "TIDEGATE_STORER__TTL_SOLVES_DAYS": " "})
+        assert loaded.storer.ttl_days is None
+        assert loaded.storer.ttl_solves_days is None
 
     @pytest.mark.parametrize("code", [241, 252, 159, 60, 16, 0, 32, 33, 210, 516])
     def test_an_outage_is_not_a_data_error(self, code: int) -> None:

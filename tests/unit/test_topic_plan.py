@@ -47,6 +47,16 @@ def test_more_replicas_than_asked_for_are_no_difference() -> None:
     assert differences(SPEC, FoundTopic(partitions=6, replication=5, config=found().config), KAFKA) == ()
 
 
+def test_mending_never_lowers_how_many_replicas_must_be_in_sync() -> None:
+    """A shell that only names brokers declares one, and the installation has two (S1)."""
+    lone = KafkaSettings(partitions=6)
+    assert differences(SPEC, found(), lone) == ()
+    impossible = FoundTopic(
+        partitions=6, replication=1, config={**SPEC.config(min_insync_replicas=1), "min.insync.replicas": "2"}
+    )
+    assert [each.wanted for each in mendable(differences(SPEC, impossible, lone))] == ["1"]
+
+
 def test_missing_topics_take_the_partition_count_of_the_existing_ones() -> None:
     """Equal counts matter more than the setting (S2)."""
     existing = {"p-urls": FoundTopic(partitions=24, replication=3)}

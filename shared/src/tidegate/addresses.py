@@ -8,7 +8,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 # A name, an IPv4 address, or an IPv6 address in brackets; without a port it is Kafka's own, 9092.
-_BROKER = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>[0-9]{1,5}))?")
+_BROKER = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(?:%[\w.-]+)?\])(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65_535
 
 
@@ -38,9 +38,16 @@ def clickhouse_address(url: str) -> ClickHouseAddress:
     return ClickHouseAddress(interface=parts.scheme, host=parts.hostname, port=port or default)
 
 
-def check_brokers(bootstrap: str) -> None:
-    """Refuse what is no list of brokers. Raises ValueError."""
-    for broker in bootstrap.split(","):
-        found = _BROKER.fullmatch(broker.strip())
-        if found is None or not 0 < int(found["port"] or 9092) <= _MAX_PORT:
-            raise ValueError("must be host:port, comma-separated, with an IPv6 address in brackets")
+def brokers(bootstrap: str) -> str:
+    """Return a list of brokers without its empty places, which the client takes for localhost.
+
+    Raises ValueError for what is no list of brokers.
+    """
+    listed = [broker.strip() for broker in bootstrap.split(",") if broker.strip()]
+    found = [_BROKER.fullmatch(broker) for broker in listed]
+    if (
+        not all(each is not None and 0 < int(each["port"] or 9092) <= _MAX_PORT for each in found)
+        or not found
+    ):
+        raise ValueError("must be host:port, comma-separated, with an IPv6 address in brackets")
+    return ",".join(listed)

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from tidegate.addresses import check_brokers, clickhouse_address
+from tidegate.addresses import brokers, clickhouse_address
 from tidegate.errors import ConfigurationError
 
 PREFIX = "TIDEGATE_"
@@ -116,8 +116,7 @@ class KafkaSettings(Section):
     @classmethod
     def _brokers(cls, value: str) -> str:
         """Refuse what the client could not read, or would take for localhost."""
-        check_brokers(value)
-        return value
+        return brokers(value)
 
     @model_validator(mode="after")
     def _secured(self) -> Self:
@@ -218,8 +217,8 @@ class RuntimeSettings(Section):
         ge=1,
         le=100_000,
         description="Records at work at once; as many more may wait for the broker to acknowledge what "
-        "became of them. Empty takes the service's own. The fetcher keeps sixteen of them, at most half, for "
-        "solutions.",
+        "became of them. Left out it is the service's own. The fetcher keeps sixteen of them, at most half, "
+        "for solutions.",
     )
     window_bytes: int = Field(
         64 << 20, ge=1 << 20, description="Bytes of records in hand at once; one always may."

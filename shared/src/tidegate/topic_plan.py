@@ -57,6 +57,7 @@ class FoundTopic(msgspec.Struct, frozen=True, kw_only=True):
     overrides: Mapping[str, str] = {}
 
 
+_IN_SYNC = "min.insync.replicas"
 # Partition counts and replicas are never changed by us: the first moves sites, the second moves data.
 _STRUCTURAL = frozenset({"partitions", "replication"})
 
@@ -69,7 +70,9 @@ def mendable(differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
 def differences(spec: TopicSpec, found: FoundTopic, kafka: KafkaSettings) -> tuple[Difference, ...]:
     """Compare one topic with its declaration.
 
-    A setting that the broker does not name counts as different: what cannot be seen is not relied on.
+    A setting that the broker does not name counts as different: what cannot be seen is not relied on. More
+    replicas than declared, and more of them in sync, are no difference: whoever mends topics with a value of
+    their own would take safety away from all of them.
     """
     result = []
     partitions = kafka.partitions if spec.site_keyed else 1
@@ -79,9 +82,14 @@ def differences(spec: TopicSpec, found: FoundTopic, kafka: KafkaSettings) -> tup
         result.append(_difference("replication", found.replication, kafka.replication))
     for setting, wanted in spec.config(min_insync_replicas=kafka.min_insync_replicas).items():
         value = found.config.get(setting)
-        if value != wanted:
+        if value != wanted and not (setting == _IN_SYNC and _is_safer(value, wanted, found.replication)):
             result.append(Difference(setting=setting, found=value, wanted=wanted))
     return tuple(result)
+
+
+def _is_safer(value: str | None, wanted: str, replication: int) -> bool:
+    """Say whether more replicas must be in sync than declared, and not more than there are."""
+    return value is not None and value.isdecimal() and int(wanted) <= int(value) <= replication
 
 
 def partitions_for_new(

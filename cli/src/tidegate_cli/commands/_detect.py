@@ -27,6 +27,7 @@ from tidegate_fetcher.settings import FetcherSettings, Settings
 from yarl import URL
 
 from tidegate_cli.exits import Exit
+from tidegate_cli.terminal import printable
 
 _MAX_BYTES = 16 << 20
 _SHOWN = 100
@@ -130,8 +131,8 @@ def text_of(told: Mapping[str, Any]) -> str:
         lines.append("  bound       to the address and the user agent that met it")
     form = told["form"]
     if form is not None:
-        lines.append(f"  form        {form['method']} {form['action']}")
-        lines += [f"    {name} = {_cut(value)}" for name, value in form.get("fields", ())]
+        lines.append(f"  form        {form['method']} {printable(form['action'])}")
+        lines += [f"    {_cut(name)} = {_cut(value)}" for name, value in form.get("fields", ())]
     elif not answer["possible"]:
         lines.append("  form        none: an answer could not be handed in")
     return "\n".join(lines)
@@ -139,7 +140,8 @@ def text_of(told: Mapping[str, Any]) -> str:
 
 def _cut(value: str) -> str:
     line = " ".join(value.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}… ({len(value)} characters)"
+    shown = printable(line, _SHOWN)
+    return shown if len(line) <= _SHOWN else f"{shown} ({len(value)} characters)"
 
 
 def _image(asked: Asked) -> ImageRule | None:

@@ -4,6 +4,7 @@
 it. Note the vendors' spelling CAPCHA, without a T.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -15,13 +16,18 @@ from tidegate_solver.profiles import ErrorKind, KindProfile, Profile
 from tidegate_solver.wire import Call, Created, Failed, Pending, Proxy, Rejected
 
 _LONGEST_CODE = 64
+_CODE = re.compile(r"ERROR(?:_|: \d)")
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    """A reply in either form: good or not, what it says, and the price or user agent where it names one."""
+    """A reply in either form: good or not, what it says, and the price or user agent where it names one.
+
+    ``own`` says that its form alone proves whose words it is: a word of plain text may be a gateway's.
+    """
 
     good: bool
     request: Any
+    own: bool = False
     price: Any = None
     user_agent: Any = None
 
@@ -69,7 +75,7 @@ class InPhp:
             return wire.refused_at_the_door(status)
         if not reply.good:
             refused = _rejected(self._profile, reply)
-            return refused if self._is_code(refused.code) else wire.refused_at_the_door(status)
+            return refused if self._is_word_of(reply, refused.code) else wire.refused_at_the_door(status)
         task_id = wire.read_task_id(reply.request)
         return wire.refused_at_the_door(status) if task_id is None else Created(task_id=task_id)
 
@@ -81,7 +87,7 @@ class InPhp:
         cost = wire.read_cost(reply.price)
         if not reply.good:
             refused = _rejected(self._profile, reply)
-            if not self._is_code(refused.code):
+            if not self._is_word_of(reply, refused.code):
                 return wire.unreadable(self._profile, status)
             return wire.failure(self._profile, (refused.code, refused.kind, refused.message), status, cost)
         solution = reply.request
@@ -98,9 +104,9 @@ class InPhp:
         agent = wire.header_text(reply.user_agent)
         return ready if agent is None else msgspec.structs.replace(ready, user_agent=agent)
 
-    def _is_code(self, code: str) -> bool:
+    def _is_word_of(self, reply: _Reply, code: str) -> bool:
         """Say whether the service said it: another word may be a gateway's, or half of OK|id."""
-        return code in self._profile.errors or code.startswith("ERROR_")
+        return reply.own or code in self._profile.errors or _CODE.match(code) is not None
 
     def read_balance(self, status: int, body: bytes) -> wire.BalanceReply:
         """Say what the account has left; of threads, how many are free."""
@@ -153,8 +159,9 @@ def _parse(body: bytes) -> _Reply | None:
     said = document.get("request", document.get("result"))
     if said is None:
         return None
-    good = document.get("status") in (1, "1", True)
-    return _Reply(good, said, document.get("price"), document.get("user_agent"))
+    status = document.get("status")
+    own = status in (0, "0") and isinstance(said, str)  # 0 is False, too; a gateway writes 502
+    return _Reply(status in (1, "1"), said, own, document.get("price"), document.get("user_agent"))
 
 
 def _parse_text(body: bytes) -> _Reply | None:

@@ -29,10 +29,11 @@ _URL_USER = re.compile(
 # The value of an Authorization header that lost its name.
 _SCHEME_VALUE = re.compile(r"\b(Bearer|Basic|Digest|Token)(\s{1,8})[\w.~+/=-]{6,}", re.IGNORECASE)
 _QUERY_SECRET = re.compile(rf"([?&;](?:{_SECRET})=)[^&#\s\"'<>]+", re.IGNORECASE)
-# A quoted value without an end reaches to the end of the text, and no character of it is looked at twice.
+# A quoted value without an end on its line reaches to the end of the text: what looks like its end further on
+# may begin the next value. No character of it is looked at twice.
 _HEADER_LINE = re.compile(
     rf"((?<![\w.-])(?:{_SECRET})\\?[\"']?\s{{0,8}}[:=]\s{{0,8}})"
-    r"(?:\\?\"(?:[^\"\\]|\\[\s\S])*+\\?(?:\"|$)|'[^']*(?:'|$)|[^\r\n,}]+)",
+    r"(?:\\?\"(?:[^\"\\\r\n]|\\[^\r\n])*+(?:\\?\"|[\s\S]*+)|'[^'\r\n]*+(?:'|[\s\S]*+)|[^\r\n,}]+)",
     re.IGNORECASE,
 )
 

@@ -3,11 +3,19 @@
 Each field says what it means, its unit, its range and why it has its default.
 """
 
-from typing import Self
+from typing import Annotated, Self, TypeAlias
 
 import tidegate.settings
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from tidegate.settings import Section
+
+
+def _unset_where_empty(value: object) -> object:
+    """Let an empty variable, which files of variables hand on, mean what one that is not there means."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+_Days: TypeAlias = Annotated[int | None, BeforeValidator(_unset_where_empty)]
 
 
 def check_retention(pages: int | None, dead_letters: int | None, outcomes: int | None) -> None:
@@ -85,20 +93,20 @@ class StorerSettings(Section):
     parser_memory_mb: int = Field(
         512, ge=128, le=65_536, description="Address space of a parser process, in MiB; Python takes 100."
     )
-    ttl_days: int | None = Field(
+    ttl_days: _Days = Field(
         None,
         ge=0,
         le=36_500,
         description="Days that pages and their bodies are kept. `tidegate migrate` tells the tables, as with "
         "the next three: 0 keeps rows for ever, as new tables do; empty leaves what a table has.",
     )
-    ttl_dead_letters_days: int | None = Field(
+    ttl_dead_letters_days: _Days = Field(
         None, ge=0, le=36_500, description="Days that dead letters are kept."
     )
-    ttl_solves_days: int | None = Field(
+    ttl_solves_days: _Days = Field(
         None, ge=0, le=36_500, description="Days that solves, and so costs, are kept."
     )
-    ttl_outcomes_days: int | None = Field(
+    ttl_outcomes_days: _Days = Field(
         None,
         ge=0,
         le=36_500,

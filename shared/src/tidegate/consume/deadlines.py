@@ -11,7 +11,7 @@ CANCEL_S = 2.0
 # After that a commit without an answer is unknown, hence refused.
 COMMIT_S = 10.0
 # For a consumer to close, and then for the producer, which has nothing in hand any more once work has ended.
-# Without a broker each of them waits for ever; both and the drain must fit in a pod's grace.
+# Without a broker each of them waits for ever; both and giving up partitions must fit in a pod's grace.
 CLOSE_S = 15.0
 FLUSH_S = 5.0
 _LONGEST_HEARTBEAT_S = 3.0
