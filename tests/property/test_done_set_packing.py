@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64encode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.consume.done_set import (
@@ -71,6 +72,22 @@ def test_no_set_is_longer_than_was_foreseen(base: int, done: set[int]) -> None:
     offsets = [base + each for each in sorted(done)]
     distance = offsets[-1] + 1 - base if offsets else 0
     assert len(pack(base, offsets, 1 << 20)) <= worst_length(count_runs(offsets), distance)
+
+
+@pytest.mark.parametrize("runs", range(1, 8))
+def test_what_is_foreseen_is_what_the_longest_set_takes(runs: int) -> None:
+    """Not a character more, or partitions would be held back that have room (C7)."""
+    base = 2**63 - 100
+    offsets = [base + 2 * each for each in range(runs)]
+    assert len(pack(base, offsets, 1 << 20)) == worst_length(runs, 2 * runs - 1)
+
+
+@given(base=st.integers(0, 2**40), gaps=st.sets(st.integers(0, 5000), min_size=1, max_size=300))
+def test_a_set_that_fits_exactly_is_not_cut(base: int, gaps: set[int]) -> None:
+    """Its own length is room enough."""
+    offsets = sorted(base + gap for gap in gaps)
+    packed = pack(base, offsets, 1 << 20)
+    assert pack(base, offsets, len(packed)) == packed
 
 
 def _varint(number: int) -> bytes:

@@ -428,6 +428,8 @@ def test_scaling_says_why() -> None:
         lambda: BucketPolicy(rate_per_s=math.nan, burst=1),
         lambda: BreakerPolicy(failures=0),
         lambda: BreakerPolicy(reset_s=0),
+        lambda: BreakerPolicy(reset_s=-1.0),
+        lambda: BreakerPolicy(reset_s=math.inf),
         lambda: LimitPolicy(maximum=0),
         lambda: LimitPolicy(maximum=5, initial=6),
         lambda: LimitPolicy(fast=1.6),
