@@ -38,7 +38,7 @@ class StorerSettings(Section):
         description="Records after which a batch is written. ClickHouse wants 1,000 rows an insert or more.",
     )
     batch_bytes: int = Field(
-        16 << 20,
+        24 << 20,
         ge=1 << 10,
         le=256 << 20,
         description="Bytes after which a batch is written, before compression: what bounds memory.",
@@ -58,11 +58,11 @@ class StorerSettings(Section):
         "and ClickHouse likes few inserts.",
     )
     bytes_in_hand: int = Field(
-        32 << 20,
+        56 << 20,
         ge=1 << 20,
         le=4 << 30,
         description="Bytes of pages in hand at once: one batch in flight, one filling, some being parsed. "
-        "A process takes about four times as much beside its own 70 MB. At least twice batch_bytes.",
+        "A process takes three to four times as much beside its own 70 MB. At least twice batch_bytes.",
     )
     max_body_bytes: int = Field(
         64 << 20,
