@@ -174,8 +174,9 @@ async def one_round(stack: Stack) -> dict[str, float]:
     before, own_before, seen, most = cpu_s(engine), cpu_s(storer.pid), 0, 0.0
     async with asyncio.timeout(120):
         while seen < COUNT:
+            # Not oftener: the kernel stops the process while it counts its pages.
             most = max(most, resident_mb(storer.pid))
-            await asyncio.sleep(0.1)  # noqa: TID251 -- real processes, real time
+            await asyncio.sleep(1.0)  # noqa: TID251 -- real processes, real time
             batches = stored(storer.log_path)[earlier:]
             seen = sum(count for _, count in batches)
     own, of_engine = cpu_s(storer.pid) - own_before, cpu_s(engine) - before
