@@ -20,9 +20,12 @@ from tidegate.challenge_kinds import FACTS
 from tidegate.clock import BrokerClock, Clock, seeded_random
 from tidegate.consume.service import Sink
 from tidegate.events import Emit
+from tidegate.ledger.entries import read_entry
+from tidegate.ledger.machine import Ledger
 from tidegate.outcome import Outgoing
 from tidegate.process import Context, PartitionReader
 from tidegate.records import ChallengeKind, Inbound, JobState, Origin, encode
+from tidegate.testing.fake_broker import FakeBroker
 from tidegate.topics import Topic
 from tidegate_solver.app import Seller
 from tidegate_solver.catalog import choose_profile
@@ -229,6 +232,14 @@ def solutions(records: list[Inbound] | tuple[Outgoing, ...]) -> list[CaptchaSolu
 def solves(records: list[Inbound] | tuple[Outgoing, ...]) -> list[SolveRecord]:
     """Return the solve records among records."""
     return [_SOLVE.decode(r.value or b"") for r in records if r.topic == Topic.SOLVES]
+
+
+def ledger_of(broker: FakeBroker) -> Ledger:
+    """Return what the log of the budget says."""
+    ledger = Ledger()
+    for record in broker.records(Topic.BUDGET):
+        ledger.apply(record.offset, record.timestamp_ms, read_entry(record.value))
+    return ledger
 
 
 def context(

@@ -12,6 +12,7 @@ from support.solver import (
     FakeVendor,
     a_request,
     context,
+    ledger_of,
     profile,
     request_record,
     seller,
@@ -86,13 +87,6 @@ class Office:
         (solution,) = solutions(outcome.outgoing)
         return solution
 
-    def ledger(self) -> Ledger:
-        """Return what the log says."""
-        ledger = Ledger()
-        for record in self.broker.records(Topic.BUDGET):
-            ledger.apply(record.offset, record.timestamp_ms, read_entry(record.value))
-        return ledger
-
     @property
     def charged(self) -> int:
         """How many tasks were charged."""
@@ -128,7 +122,7 @@ def test_an_exhausted_budget_is_refused_at_once_and_costs_nothing(scope: dict[st
         assert answers[2].exhausted == Scope(**scope)  # type: ignore[arg-type]
         assert office.charged == 2
         assert len(office.broker.records(Topic.CAPTCHA_TASKS)) == 6
-        ledger = office.ledger()
+        ledger = ledger_of(office.broker)
         assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (2 * PRICE, 0, {})
         levels = [event.percent for event in office.events if isinstance(event, events.BudgetLevel)]
         assert levels == [50, 100]
@@ -206,7 +200,7 @@ def test_a_leftover_that_no_journal_knows_is_settled_in_doubt_and_the_request_bo
         )
         async with office.open() as solver:
             assert (await office.ask(solver, request)).status is SolutionStatus.SOLVED
-        ledger = office.ledger()
+        ledger = ledger_of(office.broker)
         assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (2 * PRICE, PRICE, {})
 
     play(scenario)
@@ -231,7 +225,7 @@ def test_a_leftover_of_a_request_that_is_not_bought_any_more_is_settled_too() ->
         )
         async with office.open() as solver:
             assert (await office.ask(solver, request)).status is SolutionStatus.EXPIRED_UNBOUGHT
-        ledger = office.ledger()
+        ledger = ledger_of(office.broker)
         assert (ledger.in_doubt, dict(ledger.open)) == (PRICE, {})
 
     play(scenario)
@@ -259,7 +253,7 @@ def test_a_leftover_of_a_request_that_another_has_answered_is_settled_with_the_n
             )
             await LoopClock().sleep(1)
             assert (await office.ask(solver, request)).status is SolutionStatus.SOLVED
-        ledger = office.ledger()
+        ledger = ledger_of(office.broker)
         assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (2 * PRICE, PRICE, {})
         assert office.charged == 1
 

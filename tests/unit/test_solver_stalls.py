@@ -14,6 +14,7 @@ from support.solver import (
     FakeVendor,
     a_request,
     context,
+    ledger_of,
     profile,
     request_record,
     seller,
@@ -25,8 +26,6 @@ from tidegate.clock import Clock
 from tidegate.consume.offsets import TopicPartition
 from tidegate.consume.service import Ack
 from tidegate.events import Event
-from tidegate.ledger.entries import read_entry
-from tidegate.ledger.machine import Ledger
 from tidegate.outcome import Done, Outgoing
 from tidegate.records import Inbound
 from tidegate.testing.fake_broker import FakeBroker, FakeReader, FakeSink
@@ -111,13 +110,6 @@ class Pair:
         (solution,) = solutions(outcome.outgoing)
         return solution
 
-    def ledger(self) -> Ledger:
-        """Return what the log of the budget says."""
-        ledger = Ledger()
-        for record in self.broker.records(Topic.BUDGET):
-            ledger.apply(record.offset, record.timestamp_ms, read_entry(record.value))
-        return ledger
-
 
 def play(scenario: Callable[[Pair], Coroutine[None, None, None]]) -> None:
     """Run a scenario in virtual time."""
@@ -147,12 +139,12 @@ def test_a_reservation_that_comes_after_the_next_owners_answer_is_given_back() -
                 assert (await pair.answer(second, record)).status is SolutionStatus.SOLVED
             pair.sink.way.set()
             await pair.clock.sleep(1)
-            assert dict(pair.ledger().open) == {}
+            assert dict(ledger_of(pair.broker).open) == {}
             await _cancelled(handling)
             first.release(PARTITION)
             pair.unheard_s = 0
             await pair.clock.sleep(60)
-        ledger = pair.ledger()
+        ledger = ledger_of(pair.broker)
         assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (PRICE, 0, {})
         assert len(pair.vendor.charges) == 1
         assert any(isinstance(event, events.StallNoticed) for event in pair.told)
@@ -172,10 +164,10 @@ def test_it_reserves_anew_and_buys_once_the_group_has_heard_of_it_again() -> Non
             handling = asyncio.ensure_future(pair.answer(first, record))
             await pair.clock.sleep(5)
             assert pair.vendor.charges == []
-            assert dict(pair.ledger().open) == {}
+            assert dict(ledger_of(pair.broker).open) == {}
             pair.unheard_s = 0
             assert (await handling).status is SolutionStatus.SOLVED
-        ledger = pair.ledger()
+        ledger = ledger_of(pair.broker)
         assert (ledger.spent, ledger.in_doubt, dict(ledger.open)) == (PRICE, 0, {})
 
     play(scenario)
@@ -204,6 +196,6 @@ def test_a_late_refusal_takes_no_answer_of_another_owner_back() -> None:
             again = await pair.answer(third, record)
         assert (again.status, again.answered_before) == (SolutionStatus.FAILED, True)
         assert pair.vendor.charges == []
-        assert dict(pair.ledger().open) == {}
+        assert dict(ledger_of(pair.broker).open) == {}
 
     play(scenario)

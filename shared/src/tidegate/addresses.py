@@ -44,10 +44,11 @@ def brokers(bootstrap: str) -> str:
     Raises ValueError for what is no list of brokers.
     """
     listed = [broker.strip() for broker in bootstrap.split(",") if broker.strip()]
-    found = [_BROKER.fullmatch(broker) for broker in listed]
-    if (
-        not all(each is not None and 0 < int(each["port"] or 9092) <= _MAX_PORT for each in found)
-        or not found
-    ):
+    if not listed or not all(map(_is_broker, listed)):
         raise ValueError("must be host:port, comma-separated, with an IPv6 address in brackets")
     return ",".join(listed)
+
+
+def _is_broker(text: str) -> bool:
+    found = _BROKER.fullmatch(text)
+    return found is not None and 0 < int(found["port"] or 9092) <= _MAX_PORT

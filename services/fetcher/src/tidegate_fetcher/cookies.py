@@ -13,6 +13,8 @@ from ipaddress import ip_address
 from tidegate.captcha_records import Cookie
 from yarl import URL
 
+from tidegate_fetcher.field_values import is_sendable
+
 MAX_COOKIES = 100
 MAX_COOKIE_CHARACTERS = 4096
 # Of a session; most servers take no longer Cookie header, and memory is bounded by it.
@@ -141,7 +143,7 @@ def header_for(jar: Jar, url: URL, now_ms: int) -> str | None:
 
 def parse(header: str, url: URL, now_ms: int) -> Cookie | None:
     """Read one Set-Cookie header; None where a browser would ignore it."""
-    if len(header) > MAX_COOKIE_CHARACTERS or any((c < " " and c != "\t") or c == "\x7f" for c in header):
+    if len(header) > MAX_COOKIE_CHARACTERS or not is_sendable(header):
         return None
     pair, _, rest = header.partition(";")
     name, equals, value = pair.partition("=")

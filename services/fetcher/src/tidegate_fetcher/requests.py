@@ -1,6 +1,5 @@
 """The requests that are sent: a job's own, and the one that brings an answer back. Pure."""
 
-import re
 from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -16,6 +15,7 @@ from yarl import URL
 from tidegate_fetcher import cookies
 from tidegate_fetcher.cookies import Jar
 from tidegate_fetcher.exchange import Request
+from tidegate_fetcher.field_values import is_sendable
 from tidegate_fetcher.sessions import NOBODY, Visit
 
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -49,8 +49,6 @@ _HARMLESS = _IGNORED | {
     "user-agent",
 }
 _HARMLESS_STARTS = ("accept", "sec-ch-", "sec-fetch-", "sec-gpc", "proxy-")
-# In a header aiohttp raises ValueError for it, which would read as a fault of ours.
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def is_personal(job: UrlJob) -> bool:
@@ -152,14 +150,14 @@ def of_answer(  # noqa: PLR0911 -- one condition after the other
     page's own form: a token or the text of an image into the fields that take it, an answer of several parts
     each into its own. The host's ``recipe`` goes before the form.
     """
-    if _UNSENDABLE.search(user_agent):
+    if not is_sendable(user_agent):
         return None
     asked = solution.request
     challenge = asked.challenge
     facts = FACTS[challenge.kind]
     if is_clearance(solution):
         given = solution.cookies
-        if not given or any(map(_UNSENDABLE.search, (*given, *given.values()))):
+        if not given or not all(map(is_sendable, (*given, *given.values()))):
             return None
         jar = cookies.cleared(asked.identity.cookies, URL(challenge.page_url), given)
         return resumed(job, url, user_agent, jar)

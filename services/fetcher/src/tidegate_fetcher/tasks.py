@@ -27,12 +27,12 @@ from tidegate.topics import LANES, Topic
 from yarl import URL
 
 from tidegate_fetcher import urls
+from tidegate_fetcher.field_values import is_sendable
 
 _LANE_OF_TOPIC: dict[str, Lane] = {topic: lane for lane, topic in LANES.items()}
 _MAX_NAME_CHARACTERS = 256
 _MAX_HEADERS = 100
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _NOT_METHODS = ("CONNECT", "TRACE")
 
 
@@ -251,7 +251,7 @@ def _header_problem(job: UrlJob) -> str | None:
     for name, value in job.headers.items():
         if not _TOKEN.fullmatch(name):
             return "One of the job's headers has a name that HTTP does not allow."
-        if not _FIELD_VALUE.fullmatch(value):
+        if not is_sendable(value):
             return f"The job's header {name} has a value that HTTP does not allow: no line breaks."
     return None
 

@@ -116,10 +116,11 @@ class Handling(Generic[P]):
     def at_once(self, record: Inbound) -> AtOnce | None:
         """Return what is to be produced for a record without its handler; None where it needs one.
 
-        Whatever is out of the ordinary takes the ordinary way, which says what is wrong with it.
+        Asked only while it ``may_sift``. Whatever is out of the ordinary takes the ordinary way, which says
+        what is wrong with it.
         """
         sifting = self._sifting
-        if sifting is None or record.topic in self._plan.reserved or not sifting.sifts():
+        if sifting is None or record.topic in self._plan.reserved:
             return None
         sifted = self._sifted(record, sifting) if len(record.value) <= _SIFTED_BYTES else None
         if sifted is None:
