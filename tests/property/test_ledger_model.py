@@ -36,6 +36,7 @@ REQUESTS = st.sampled_from([f"request-{number}" for number in range(6)])
 AMOUNTS = st.integers(0, 40)
 SCOPES = st.builds(Scope, run=st.none() | RUNS, site=st.none() | SITES, daily=st.booleans())
 
+SENT_AGO_MS = (0, 0, 0, -LATE_MS, LATE_MS, LATE_MS + 1, -LATE_MS - 1, -3 * LATE_MS)
 WISHES = st.fixed_dictionaries(
     {"request_id": REQUESTS, "run": RUNS, "site": SITES, "provider": PROVIDERS, "amount": AMOUNTS}
 )
@@ -132,7 +133,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.answers.append(applied)
         return applied
 
-    @rule(wish=WISHES, sent_ago_ms=st.sampled_from([0, 0, 0, -LATE_MS, LATE_MS, LATE_MS + 1, -LATE_MS - 1]))
+    @rule(wish=WISHES, sent_ago_ms=st.sampled_from(SENT_AGO_MS))
     def reserve(self, wish: dict[str, Any], sent_ago_ms: int) -> None:
         """A new reservation is decided as the model decides it."""
         sent_at_ms = self.now_ms - sent_ago_ms

@@ -7,7 +7,7 @@ import pytest
 from tidegate.errors import ConfigurationError, RecordError
 from tidegate.ledger.decisions import Applied, Dropped, LevelReached, Verdict
 from tidegate.ledger.entries import Limit, Reserve, Scope, entry_record, read_entry
-from tidegate.ledger.machine import LEVELS, MOST_LIMITS, Ledger
+from tidegate.ledger.machine import LATE_MS, LEVELS, MOST_ENDED, MOST_LIMITS, REMEMBERED_MS, Ledger
 from tidegate.ledger.snapshot import EVERY, farthest, is_due, read_snapshot, snapshot_record
 from tidegate.ledger.totals import Key, Totals
 from tidegate.money import format_usd, micros, parse_usd
@@ -76,6 +76,30 @@ def test_a_limit_on_what_was_spent_already_is_told_at_once() -> None:
     decision = took(ledger, asked(1, 11)).decision
     assert decision is not None
     assert (decision.verdict, decision.scope) == (Verdict.EXHAUSTED, Scope())
+
+
+@pytest.mark.parametrize("ahead_ms", [LATE_MS + 1, 10 * LATE_MS])
+def test_a_reservation_from_the_future_is_not_granted_to_nobody_when_its_time_comes(ahead_ms: int) -> None:
+    """Its sender, whose clock is ahead, was told "late" and holds nothing; a copy changes nothing."""
+    ledger = Ledger()
+    early = asked(0, 30, sent_at_ms=NOON_MS + ahead_ms)
+    for at_ms in (0, REMEMBERED_MS + 1, ahead_ms, ahead_ms + LATE_MS, ahead_ms + REMEMBERED_MS + 1):
+        decision = took(ledger, early, NOON_MS + at_ms).decision
+        assert decision is not None
+        assert decision.verdict is Verdict.LATE
+    assert not ledger.open
+
+
+def test_a_clock_that_is_years_ahead_makes_the_ledger_remember_no_more_than_its_bound() -> None:
+    """Refusals behind one from the far future wait for it, up to the number that is kept."""
+    ledger = Ledger()
+    took(ledger, asked(0, 1, sent_at_ms=NOON_MS + 400 * DAY_MS))
+    for number in range(1, MOST_ENDED + 2):
+        took(ledger, asked(number, 1, sent_at_ms=0))
+    assert len(ledger.state().ended) == MOST_ENDED
+    later_ms = NOON_MS + REMEMBERED_MS + 1
+    took(ledger, asked(MOST_ENDED + 2, 1, sent_at_ms=later_ms), later_ms)
+    assert len(ledger.state().ended) == 0
 
 
 def test_limits_are_bounded() -> None:

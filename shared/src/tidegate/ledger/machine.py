@@ -170,7 +170,8 @@ class Ledger:
         day = at_ms // _DAY_MS
         decision = self._decide(asked, at_ms, day)
         if decision is not GRANTED:
-            self._end(asked.id, decision, at_ms)
+            # A clock may be ahead: the record is in time later, when a copy of it must not be granted.
+            self._end(asked.id, decision, max(at_ms, asked.sent_at_ms))
             scope = decision.scope
             return Applied(decision=decision, notes=() if scope is None else self._exhausted(scope, day))
         reservation = Reservation(
