@@ -397,7 +397,13 @@ class TestParser:
     def test_a_link_is_joined_as_the_standard_says(self, href: str) -> None:
         """Also where a shorter way is taken."""
         joined = urljoin(self.HTML.url, href)
-        assert self.parse(f'<meta charset="utf-8"><a href="{href}">x</a>'.encode()).links == (joined,)
+        for hrefs in ((href, href + "#part"), ("b", href, "/plain"), ("/plain?#part", href)):
+            links = "".join(f'<a href="{each}">x</a>' for each in hrefs)
+            canonical = f'<link rel="canonical" href="{href}#part">'
+            parsed = self.parse(f'<meta charset="utf-8">{canonical}{links}'.encode())
+            expected = [urljoin(self.HTML.url, each.partition("#")[0]) for each in hrefs]
+            assert parsed.links == tuple(dict.fromkeys(expected))
+            assert parsed.canonical == joined
 
     def test_links_are_bounded(self) -> None:
         """Ten thousand links make a count and a hundred links."""

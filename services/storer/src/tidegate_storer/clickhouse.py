@@ -41,6 +41,11 @@ _INSERT_SETTINGS = {
 }
 
 
+# The client makes blocks of two to four MiB and copies each about six times, every time into memory that is
+# new to the process. Blocks of a sixteenth stay in memory that it has, and in the cache: half the time an
+# insert takes here, for a hundredth more bytes. The server puts them together again.
+_SMALLER_BLOCKS = 16
+
 # The client's own time-out begins when the rows are sent: a server that stops reading them would be waited
 # for without an end. So an insert has a deadline, too: the time-out once for sending, once for the answer,
 # and once for what the client does again on a new connection.
@@ -82,14 +87,16 @@ class ClickHouse:
         columns = list(zip(*rows, strict=True))
         try:
             async with asyncio.timeout(_TIMEOUTS_AN_INSERT * self._timeout_s):
-                await client.insert(
+                context = await client.create_insert_context(
                     table.name,
-                    columns,
-                    column_names=table.names,
+                    table.names,
                     column_types=self._types[table.name],
                     column_oriented=True,
                     settings={**self._settings, "insert_deduplication_token": token},
                 )
+                context.data = columns
+                context.block_row_count = max(1, context.block_row_count // _SMALLER_BLOCKS)
+                await client.insert(context=context)
         except (DataError, UnicodeError, ValueError, TypeError, OverflowError, AttributeError) as error:
             # The client could not write a value in its column's type; its text may quote the value.
             raise ClickHouseError(

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborHTMLParser
 
 from tidegate_storer.nesting import flattened
 from tidegate_storer.parsed import MAX_LINKS
@@ -54,10 +54,10 @@ def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
     root = tree.root
     if root is None:
         return {}
-    base = _base(tree, page.url)
+    base = _Base(_base(tree, page.url))
     node = tree.css_first("title")
     title = "" if node is None else " ".join(node.text().split())[:_MAX_TITLE_CHARACTERS]
-    canonical = tree.css_first('link[rel="canonical" i][href]')
+    canonical = _canonical(tree, base)
     language = root.attributes.get("lang") or root.attributes.get("xml:lang") or ""
     links, count = _links(tree, base)
     for invisible in tree.css(_INVISIBLE):
@@ -68,7 +68,7 @@ def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
         "text_length": len(text),
         "link_count": count,
         "links": links,
-        "canonical": _href(canonical, base),
+        "canonical": canonical,
         "language": language.strip()[:64],
     }
 
@@ -98,34 +98,57 @@ def _base(tree: LexborHTMLParser, url: str) -> str:
     return url
 
 
-def _links(tree: LexborHTMLParser, base: str) -> tuple[list[str], int]:
+def _canonical(tree: LexborHTMLParser, base: "_Base") -> str:
+    node = tree.css_first('link[rel="canonical" i][href]')
+    if node is None:
+        return ""
+    href = (node.attrs["href"] or "").strip()
+    return base.join(href.partition("#")[0])[:_MAX_URL_CHARACTERS]
+
+
+def _links(tree: LexborHTMLParser, base: "_Base") -> tuple[list[str], int]:
     """Return the first links, absolute, without fragments and repetitions, and how many there are."""
-    parts = urlsplit(base)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    folder = origin + parts.path.rpartition("/")[0] + "/"
+    hrefs = [href for node in tree.css("a[href]") if (href := (node.attrs["href"] or "").strip())]
+    # Those from the root are the commonest by far, and asking of all at once costs little more than of one.
+    rooted = " ".join([href for href in hrefs if href[0] == "/"])
+    all_plain = _is_plain(rooted) and "? " not in rooted and "?#" not in rooted
     seen: dict[str, None] = {}
     count = 0
-    for node in tree.css("a[href]"):
-        href = (node.attrs["href"] or "").strip()
-        # Those from the root are the commonest by far, and need the fewest questions.
-        rooted = href[:1] == "/"
-        if not rooted and (not href or href[0] == "#" or href.lower().startswith(_NO_LINK)):
+    for href in hrefs:
+        is_rooted = href[0] == "/"
+        if not is_rooted and (href[0] == "#" or href.lower().startswith(_NO_LINK)):
             continue
         count += 1
         if len(seen) >= MAX_LINKS:
             continue
-        href = href.partition("#")[0]
-        if rooted and _is_plain(href):
-            link = origin + href
-        elif href.startswith(("http://", "https://")):
-            link = href
-        elif ":" not in href and href[0] not in "/.?" and _is_plain(href):
-            link = folder + href
-        else:
-            link = _join(base, href)
+        target = href.partition("#")[0]
+        link = base.origin + target if is_rooted and all_plain else base.join(target)
         if link and len(link) <= _MAX_URL_CHARACTERS:
             seen[link] = None
     return list(seen), count
+
+
+class _Base:
+    """What a page's links are relative to."""
+
+    __slots__ = ("_folder", "_url", "origin")
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._url = url
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self._folder = self.origin + parts.path.rpartition("/")[0] + "/"
+
+    def join(self, href: str) -> str:
+        """Return a link, which has no fragment, made absolute; "" where it cannot be."""
+        if href.startswith("/"):
+            if _is_plain(href):
+                return self.origin + href
+        elif href.startswith(("http://", "https://")):
+            return href
+        elif href and ":" not in href and href[0] not in ".?" and _is_plain(href):
+            return self._folder + href
+        return _join(self._url, href)
 
 
 def _is_plain(href: str) -> bool:
@@ -137,14 +160,10 @@ def _is_plain(href: str) -> bool:
         "//" not in href
         and "/." not in href
         and ";" not in href
-        and href[-1] != "?"
+        and not href.endswith("?")
         and href.isascii()
         and href.isprintable()
     )
-
-
-def _href(node: LexborNode | None, base: str) -> str:
-    return "" if node is None else _join(base, node.attributes.get("href") or "")
 
 
 def _join(base: str, href: str) -> str:
