@@ -51,17 +51,17 @@ class StorerSettings(Section):
         "makes more parts; the embedded stack uses 1.",
     )
     batches_in_flight: int = Field(
-        1,
+        2,
         ge=1,
         le=16,
-        description="Batches being written at once. The next one fills meanwhile; more of them take memory, "
-        "and ClickHouse likes few inserts.",
+        description="Batches being written at once: one is sent while the server works on the other, which "
+        "stored a tenth more pages than one alone. More of them make more parts, and ClickHouse likes few.",
     )
     bytes_in_hand: int = Field(
         56 << 20,
         ge=1 << 20,
         le=4 << 30,
-        description="Bytes of pages in hand at once: one batch in flight, one filling, some being parsed. "
+        description="Bytes of pages in hand at once: two batches in flight, one begun, some being parsed. "
         "A process takes three to four times as much beside its own 70 MB. At least twice batch_bytes.",
     )
     max_body_bytes: int = Field(
