@@ -47,11 +47,11 @@ SPEC = RowSpec(
     "writes `bodies`, `pages_log` and `outcomes`; counted from its first batch to its last full one. The "
     "peer inserts the same rows into the same tables of another database of the same engine with "
     "clickhouse-connect: columns built beforehand, 1,000 rows an insert, one insert after the other. Both by "
-    f"wall clock. They take turns: {_ROUNDS} rounds, in each {COUNT:,} pages by the storer and then, twice "
-    "over to last about as long, by the client; neither is started anew, both keep their rows, and each "
-    "begins when the engine has merged what there is. A figure is the median over rounds: slow minutes "
-    "cancel out. The storer needs both cores and the client hardly more than one, so a machine that has less "
-    "to give makes the ratio worse.",
+    f"wall clock. They take turns: {_ROUNDS} rounds after one that is not counted, in each {COUNT:,} pages "
+    "by the storer and then, twice over to last about as long, by the client in blocks of its own choice; "
+    "neither is started anew, both keep their rows, and each begins when the engine has merged nothing for a "
+    "second. A figure is the median over rounds: slow minutes cancel out. The storer needs both cores and "
+    "the client hardly more than one, so a machine that has less to give makes the ratio worse.",
     figures=(
         Spec("storer ÷ raw insert", "", "higher", must=0.5, aim=0.8),
         Spec("storer", "pages/s", "higher"),
@@ -134,7 +134,10 @@ def inserts() -> list[_Insert]:
 
 
 def settle(stack: Stack) -> None:
-    """Wait until the engine merges nothing any more: what one side left must not slow the other one down."""
+    """Wait until the engine merges nothing for a second, half a minute at most.
+
+    What one side left to be merged must not slow the other one down.
+    """
     clock = SystemClock()
     client = connected(stack)
     until = clock.monotonic() + _MERGED_WITHIN_S
@@ -154,7 +157,7 @@ def connected(stack: Stack) -> Client:
 def insert_raw(stack: Stack, number: int) -> float:
     """Insert the rows by the client alone, in a database of its own; return seconds.
 
-    The rows of earlier rounds stay, as the storer's do: the engine merges the ones as it merges the others.
+    The rows of earlier rounds stay, as the storer's do, so neither leaves its merges to nobody.
     """
     client = connected(stack)
     ours = stack.settings.clickhouse.database

@@ -5,9 +5,10 @@ from decimal import Decimal
 import msgspec
 import pytest
 from tidegate.errors import ConfigurationError, RecordError
+from tidegate.ledger import machine
 from tidegate.ledger.decisions import Applied, Dropped, LevelReached, Verdict
 from tidegate.ledger.entries import Limit, Reserve, Scope, entry_record, read_entry
-from tidegate.ledger.machine import LATE_MS, LEVELS, MOST_ENDED, MOST_LIMITS, REMEMBERED_MS, Ledger
+from tidegate.ledger.machine import LATE_MS, LEVELS, MOST_LIMITS, REMEMBERED_MS, Ledger
 from tidegate.ledger.snapshot import EVERY, farthest, is_due, read_snapshot, snapshot_record
 from tidegate.ledger.totals import Key, Totals
 from tidegate.money import format_usd, micros, parse_usd
@@ -90,15 +91,18 @@ def test_a_reservation_from_the_future_is_not_granted_to_nobody_when_its_time_co
     assert not ledger.open
 
 
-def test_a_clock_that_is_years_ahead_makes_the_ledger_remember_no_more_than_its_bound() -> None:
+def test_a_clock_that_is_years_ahead_makes_the_ledger_remember_no_more_than_its_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Refusals behind one from the far future wait for it, up to the number that is kept."""
+    monkeypatch.setattr(machine, "MOST_ENDED", 100)
     ledger = Ledger()
     took(ledger, asked(0, 1, sent_at_ms=NOON_MS + 400 * DAY_MS))
-    for number in range(1, MOST_ENDED + 2):
+    for number in range(1, 102):
         took(ledger, asked(number, 1, sent_at_ms=0))
-    assert len(ledger.state().ended) == MOST_ENDED
+    assert len(ledger.state().ended) == 100
     later_ms = NOON_MS + REMEMBERED_MS + 1
-    took(ledger, asked(MOST_ENDED + 2, 1, sent_at_ms=later_ms), later_ms)
+    took(ledger, asked(102, 1, sent_at_ms=later_ms), later_ms)
     assert len(ledger.state().ended) == 0
 
 

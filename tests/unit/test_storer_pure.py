@@ -330,6 +330,7 @@ class TestBatch:
 
 HREFS = (
     *("/", "/a/b.c?d=/../e", "/a?", "/a;b", "/./a", "/a/../b", "//b.example/c", "/a//b", "/ä b", "/a\tb"),
+    *("https://b.example/c?d", "http://b.example"),
     *("a", "a/b?c", "a/./b", "a//b", "./a", "../a", "..", "?a", "a?", "a;b", "x:y", "ä", "a b", "~a/-b"),
 )
 
@@ -369,6 +370,12 @@ class TestParser:
         parsed = self.parse(b'<base href="https://cdn.example/q/"><a href="x">1</a>')
         assert parsed.links == ("https://cdn.example/q/x",)
 
+    @pytest.mark.parametrize("base", ["http://[", "http://" + "a" * 8_180 + "@[::1]/", "", "mailto:x"])
+    def test_a_base_element_that_is_no_address_costs_no_page(self, base: str) -> None:
+        """Nor any link that is absolute."""
+        parsed = self.parse(f'<base href="{base}"><a href="https://b.example/c">1</a>'.encode())
+        assert parsed.links == ("https://b.example/c",)
+
     @pytest.mark.parametrize(
         ("body", "charset"),
         [
@@ -399,7 +406,7 @@ class TestParser:
         joined = urljoin(self.HTML.url, href)
         for hrefs in ((href, href + "#part"), ("b", href, "/plain"), ("/plain?#part", href)):
             links = "".join(f'<a href="{each}">x</a>' for each in hrefs)
-            canonical = f'<link rel="canonical" href="{href}#part">'
+            canonical = f'<link rel="canonical" href="{href}">'
             parsed = self.parse(f'<meta charset="utf-8">{canonical}{links}'.encode())
             expected = [urljoin(self.HTML.url, each.partition("#")[0]) for each in hrefs]
             assert parsed.links == tuple(dict.fromkeys(expected))

@@ -292,6 +292,41 @@ class TestBatching:
             await asyncio.wait_for(asyncio.gather(*puts), 5)
         assert sink.batches == [1, 4, 2]
 
+    async def test_one_batch_is_sent_while_another_is_written(self) -> None:
+        """Two are on their way, not three: the rest gathers."""
+        sink, clock = self.Sink(), ManualClock()
+        sink.gate.clear()
+        batching = Batching(sink.write, limits=Limits(rows=2), in_flight=2, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            puts = [asyncio.ensure_future(batching.put(Entry((), 1))) for _ in range(7)]
+            await turn(20)
+            assert sink.batches == [2, 2]
+            assert not any(put.done() for put in puts)
+            sink.gate.set()
+            await asyncio.wait_for(asyncio.gather(*puts[:6]), 5)
+            puts[6].cancel()
+        assert sink.batches == [2, 2, 2]
+
+    async def test_an_old_batch_is_not_written_beside_another(self) -> None:
+        """A slow ClickHouse gets no more inserts for it: the batch fills meanwhile, and a full one may go."""
+        sink, clock = self.Sink(), ManualClock()
+        sink.gate.clear()
+        limits = Limits(rows=3, age_s=5)
+        batching = Batching(sink.write, limits=limits, in_flight=2, clock=clock, emit=lambda e: None)
+        async with batching.running():
+            puts = [asyncio.ensure_future(batching.put(Entry((), 1))) for _ in range(4)]
+            await turn(20)
+            clock.advance(30)
+            await turn(20)
+            assert sink.batches == [3]
+            puts += [asyncio.ensure_future(batching.put(Entry((), 1))) for _ in range(3)]
+            await turn(20)
+            assert sink.batches == [3, 3]
+            clock.advance(30)
+            sink.gate.set()
+            await asyncio.wait_for(asyncio.gather(*puts), 5)
+        assert sink.batches == [3, 3, 1]
+
     async def test_full_means_wait(self) -> None:
         """One batch in flight, one that fills, and the rest waits in order."""
         sink, clock = self.Sink(), ManualClock()

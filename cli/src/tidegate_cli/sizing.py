@@ -32,9 +32,9 @@ class UnitCosts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     fetcher_us: float = 850.0
-    storer_us: float = 1450.0
+    storer_us: float = 1300.0
     clickhouse_us: float = 700.0
-    solver_us: float = 2000.0
+    solver_us: float = 1400.0
     intake_kib: float = 0.3
     meta_kib: float = 1.5
     solving_kib: float = 8.0

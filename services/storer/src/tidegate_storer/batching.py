@@ -9,9 +9,9 @@ Who says that it gives nothing more until it is answered (``last``) is not made 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tidegate import tracing
 from tidegate.clock import Clock
@@ -36,6 +36,9 @@ class Batching:
         self._write = write
         self._limits = limits
         self._slots = asyncio.Semaphore(in_flight)
+        self._flying = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._clock = clock
         self._emit = emit
         self._forming: Batch[Ticket] = Batch(limits)
@@ -96,6 +99,8 @@ class Batching:
             await self._begun.wait()
             await self._due()
             await self._slots.acquire()
+            self._flying += 1
+            self._idle.clear()
             batch, self._forming = self._forming, Batch(self._limits)
             self._begun.clear()
             self._due_now.clear()
@@ -107,19 +112,24 @@ class Batching:
             writer.add_done_callback(self._writers.discard)
 
     async def _due(self) -> None:
-        """Wait until the forming batch is full, old enough or wanted at once."""
-        wait = self._forming.wait_s(self._clock.monotonic())
-        if not wait:
-            return
-        async with asyncio.TaskGroup() as group:
-            timer = group.create_task(self._clock.sleep(wait))
-            now = group.create_task(self._wait_due_now())
-            await asyncio.wait((timer, now), return_when=asyncio.FIRST_COMPLETED)
-            timer.cancel()
-            now.cancel()
+        """Wait until the forming batch is to be written.
 
-    async def _wait_due_now(self) -> None:
-        await self._due_now.wait()
+        A full one is, and one that is wanted at once; one that is merely old when nothing is being written.
+        Were an old one written beside others, a slow ClickHouse would get the more inserts the slower it is:
+        what is being written leaves little in hand to fill a batch with.
+        """
+        wait = self._forming.wait_s(self._clock.monotonic())
+        if wait:
+            await self._unless_due_now(self._clock.sleep(wait))
+        if not self._due_now.is_set():
+            await self._unless_due_now(self._idle.wait())
+
+    async def _unless_due_now(self, other: Coroutine[Any, Any, object]) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(other), group.create_task(self._due_now.wait())}
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
 
     async def _store(self, batch: Batch[Ticket]) -> None:
         started = self._clock.monotonic()
@@ -132,6 +142,9 @@ class Batching:
                 refused = await self._write(batch.entries)
         finally:
             self._slots.release()
+            self._flying -= 1
+            if not self._flying:
+                self._idle.set()
         for index, ticket in enumerate(batch.tickets):
             # A handler may have been cut off at a rebalance; its rows are there all the same.
             if not ticket.done():

@@ -8,6 +8,7 @@ named ``title``, ``text_length``, ``link_count``, ``links``, ``canonical`` and `
 
 import codecs
 import re
+from contextlib import suppress
 from importlib.metadata import entry_points
 from urllib.parse import urljoin, urlsplit
 
@@ -54,7 +55,7 @@ def parse_html(body: bytes, page: PageInfo) -> dict[str, object]:
     root = tree.root
     if root is None:
         return {}
-    base = _Base(_base(tree, page.url))
+    base = _base(tree, page.url)
     node = tree.css_first("title")
     title = "" if node is None else " ".join(node.text().split())[:_MAX_TITLE_CHARACTERS]
     canonical = _canonical(tree, base)
@@ -90,20 +91,20 @@ def _utf8(body: bytes, charset: str | None) -> bytes:
         return body
 
 
-def _base(tree: LexborHTMLParser, url: str) -> str:
+def _base(tree: LexborHTMLParser, url: str) -> "_Base":
     for node in tree.tags("base"):
         href = node.attributes.get("href")
         if href is not None:
-            return _join(url, href) or url
-    return url
+            # An address that is no address, such as one that was cut at its greatest length, is none.
+            with suppress(ValueError):
+                return _Base(_join(url, href) or url)
+            break
+    return _Base(url)
 
 
 def _canonical(tree: LexborHTMLParser, base: "_Base") -> str:
     node = tree.css_first('link[rel="canonical" i][href]')
-    if node is None:
-        return ""
-    href = (node.attrs["href"] or "").strip()
-    return base.join(href.partition("#")[0])[:_MAX_URL_CHARACTERS]
+    return "" if node is None else _join(base.url, node.attributes.get("href") or "")
 
 
 def _links(tree: LexborHTMLParser, base: "_Base") -> tuple[list[str], int]:
@@ -129,18 +130,18 @@ def _links(tree: LexborHTMLParser, base: "_Base") -> tuple[list[str], int]:
 
 
 class _Base:
-    """What a page's links are relative to."""
+    """What a page's links are relative to. Raises ValueError for what is no address."""
 
-    __slots__ = ("_folder", "_url", "origin")
+    __slots__ = ("_folder", "origin", "url")
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._url = url
+        self.url = url
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._folder = self.origin + parts.path.rpartition("/")[0] + "/"
 
     def join(self, href: str) -> str:
-        """Return a link, which has no fragment, made absolute; "" where it cannot be."""
+        """Return a link, which has no fragment, made absolute; "" where it cannot be joined."""
         if href.startswith("/"):
             if _is_plain(href):
                 return self.origin + href
@@ -148,7 +149,7 @@ class _Base:
             return href
         elif href and ":" not in href and href[0] not in ".?" and _is_plain(href):
             return self._folder + href
-        return _join(self._url, href)
+        return _join(self.url, href)
 
 
 def _is_plain(href: str) -> bool:

@@ -53,16 +53,18 @@ class StorerSettings(Section):
     batches_in_flight: int = Field(
         2,
         ge=1,
-        le=16,
+        le=4,
         description="Batches being written at once: one is sent while the server works on the other, which "
-        "stored a tenth more pages than one alone. More of them make more parts, and ClickHouse likes few.",
+        "stored a tenth more pages than one alone. Only full ones are written beside another, for ClickHouse "
+        "likes few inserts.",
     )
     bytes_in_hand: int = Field(
         56 << 20,
         ge=1 << 20,
         le=4 << 30,
         description="Bytes of pages in hand at once: two batches in flight, one begun, some being parsed. "
-        "A process takes three to four times as much beside its own 70 MB. At least twice batch_bytes.",
+        "A process takes three to four times as much beside its own 70 MB. At least a little more than "
+        "batch_bytes for each batch in flight, or nothing is parsed meanwhile.",
     )
     max_body_bytes: int = Field(
         64 << 20,
