@@ -252,8 +252,11 @@ def test_grace_copies_and_delays_are_options(cache: Path, simulator: str) -> Non
         assert get_json(f"{site}/log.json")["max_concurrent"] > 1
 
 
-def test_the_simulator_counts_what_the_site_verified(site: str, simulator: str) -> None:
+def test_the_simulator_counts_what_the_site_verified(visitor: Visitor, site: str, simulator: str) -> None:
     """Both sides agree on accepted tokens: what the site let in is what the vendor verified."""
+    path = _pages(site, protected="turnstile", redirects=False)[0]
+    form = visitor.form(path, visitor.get(path))
+    visitor.submit(form, visitor.solve(path, form))
     verified = get_json(f"{simulator}/control/stats")["verified"]["accepted"]
     accepted = get_json(f"{site}/log.json")["tokens"]["accepted"]
     assert accepted > 0
