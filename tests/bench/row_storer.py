@@ -36,7 +36,7 @@ _SITES = 64
 _BATCH = 1_000
 # The client inserts everything twice, which takes it about as long as the storer takes for once.
 _TIMES = 2
-# Merges come and go; after so many looks without one there is nothing left to merge.
+# Merges come and go: the engine is taken to rest after so many looks without one.
 _LOOK_S, _QUIET_LOOKS, _MERGED_WITHIN_S = 0.2, 5, 30.0
 _META = decoder(PageMeta)
 _TABLES = (BODIES, PAGES, OUTCOMES)
@@ -193,7 +193,7 @@ def stored(log: Path) -> list[tuple[float, int]]:
 
 
 async def one_round(stack: Stack, number: int) -> dict[str, float]:
-    """Store all pages once, insert them once."""
+    """Store all pages once, insert them ``_TIMES`` times."""
     engine, storer = stack.process("clickhouse").pid, stack.process("storer")
     earlier = len(stored(storer.log_path))
     await asyncio.to_thread(settle, stack)
