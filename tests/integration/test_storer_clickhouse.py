@@ -105,6 +105,11 @@ class TestMigrate:
             names = [row[0] for row in await clickhouse.query("SHOW TABLES")]
         assert {"pages", "dead_letters", "solves", "jobs", "bodies", "pages_with_bodies"} <= set(names)
 
+    async def test_bodies_are_merged_less_often(self, clickhouse: ClickHouse) -> None:
+        """ADR 0024. Where ClickHouse dropped the setting's name, the migration would have failed here."""
+        made = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'bodies'"
+        assert "merge_selector_base = 12" in str(await value(clickhouse, made))
+
     async def test_an_unmigrated_database_says_what_to_run(self, endpoint: Endpoint) -> None:
         """The storer does not start on it."""
         settings = endpoint.settings.model_copy(update={"database": "default"})
