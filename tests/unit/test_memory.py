@@ -32,3 +32,9 @@ def test_what_the_start_made_is_walked_through_no_more_and_garbage_is_still_foun
     assert gc.get_threshold()[0] > 700
     _Knot()
     assert gc.collect() >= 1
+
+
+def test_a_service_may_ask_for_fewer_looks() -> None:
+    """The storer does, which has more in hand."""
+    collect_less(100_000)
+    assert gc.get_threshold()[0] == 100_000

@@ -11,9 +11,8 @@ import gc
 
 # From <malloc.h>; mallopt has no other interface.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# New objects after which Python looks for cycles. Its own 700 are less than one poll makes of its records; a
-# batch of the storer's makes ten thousands, and at 5,000 a seventh of its time went into looking.
-_LOOKED_AT_AFTER = 20_000
+# New objects after which Python looks for cycles. Its own 700 are less than one poll makes of its records.
+COLLECT_AFTER = 20_000
 
 
 def trim() -> None:
@@ -35,12 +34,13 @@ def return_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 8 << 20)
 
 
-def collect_less() -> None:
+def collect_less(after: int = COLLECT_AFTER) -> None:
     """Look for garbage seldom, and never among what the start has made; call it once all is imported.
 
     Modules and classes live as long as the process: walking through them finds nothing. A profile of the
-    fetcher on Apache Kafka had a tenth of its samples in the collector.
+    fetcher on Apache Kafka had a tenth of its samples in the collector. ``after`` is in objects that are new
+    and still there; it should be above what comes and goes with the work in hand.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_LOOKED_AT_AFTER, *gc.get_threshold()[1:])
+    gc.set_threshold(after, *gc.get_threshold()[1:])

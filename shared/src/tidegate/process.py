@@ -33,7 +33,7 @@ from tidegate.errors import ConfigurationError, TidegateError, cause_of
 from tidegate.events import Emit, Event, log_emitter
 from tidegate.health import LOOP_AGE_LIMIT_S, health_server
 from tidegate.kafka_admin import retention_ms, site_partitions
-from tidegate.memory import collect_less, return_freed_memory
+from tidegate.memory import COLLECT_AFTER, collect_less, return_freed_memory
 from tidegate.patience import until_reached
 from tidegate.probe import ready
 from tidegate.records import Inbound
@@ -123,10 +123,12 @@ def main(
     metrics: tuple[Metric, ...] = (),
     *,
     stats: tuple[Tally, ...] = (),
+    collect_after: int = COLLECT_AFTER,
 ) -> int:
     """Run a service until SIGTERM or SIGINT; return the exit code.
 
-    0 after a clean drain, 2 for a configuration error, 1 for anything else.
+    0 after a clean drain, 2 for a configuration error, 1 for anything else. ``collect_after`` is how many new
+    objects Python looks for garbage after.
     ``python -m <service> health`` asks a running one's /ready and exits 0 or 1.
     """
     arguments = sys.argv[1:]
@@ -142,7 +144,7 @@ def main(
         emit(StartFailed(error=f"unknown arguments {arguments}: none starts the service, `health` asks it"))
         return 2
     return_freed_memory()
-    collect_less()
+    collect_less(collect_after)
     try:
         with metering(name, settings, check((*RUNTIME_METRICS, *metrics)), emit) as telemetry:
             if settings.telemetry.stats:
