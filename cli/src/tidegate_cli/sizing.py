@@ -32,7 +32,7 @@ class UnitCosts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     fetcher_us: float = 850.0
-    storer_us: float = 1300.0
+    storer_us: float = 1100.0
     clickhouse_us: float = 700.0
     solver_us: float = 1400.0
     intake_kib: float = 0.3
