@@ -127,8 +127,8 @@ def main(
 ) -> int:
     """Run a service until SIGTERM or SIGINT; return the exit code.
 
-    0 after a clean drain, 2 for a configuration error, 1 for anything else. ``collect_after`` is how many new
-    objects Python looks for garbage after.
+    0 after a clean drain, 2 for a configuration error, 1 for anything else. Python looks for garbage after
+    ``collect_after`` objects that are new and still there.
     ``python -m <service> health`` asks a running one's /ready and exits 0 or 1.
     """
     arguments = sys.argv[1:]
