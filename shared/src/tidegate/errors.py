@@ -98,6 +98,18 @@ class SolverError(RemoteError):
         self.code = code
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of the frames that a foreign error and its causes came through; call it where it is mapped.
+
+    Client libraries keep errors in variables of these frames, or in objects that they know. So each keeps
+    itself and what its callers had in hand, megabytes of a body or a batch, until garbage is looked for:
+    after so many objects that enough failures would have filled the memory before.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 def cause_of(error: BaseException) -> BaseException:
     """Return what an error is about, where task groups wrapped it.
 

@@ -15,6 +15,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from multidict import CIMultiDict
 from tidegate.clock import BrokerClock, Clock
+from tidegate.errors import forget_frames
 from tidegate.outcome import Reason
 from tidegate.shared_deadline import SharedDeadline
 from tidegate.tracing import answered, child
@@ -204,6 +205,8 @@ class HttpClient:
                     elapsed_ms=round((self._clock.monotonic() - started) * 1000),
                 )
         except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError, *_SOCKS_ERRORS) as error:
+            # The reader of a body keeps the error that ends it, whose frames know what there is of the body.
+            forget_frames(error)
             raise _failure(error, url, proxied=route.http_proxy is not None) from error
 
     def _judge(self, url: URL, hop: int) -> None:

@@ -20,7 +20,7 @@ from clickhouse_connect.driver.exceptions import DataError
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from opentelemetry.util.types import AttributeValue
 from tidegate.addresses import clickhouse_address
-from tidegate.errors import ClickHouseError
+from tidegate.errors import ClickHouseError, forget_frames
 from tidegate.settings import ClickHouseSettings
 from tidegate.tracing import child
 
@@ -99,12 +99,12 @@ class ClickHouse:
                 await client.insert(context=context)
         except (DataError, UnicodeError, ValueError, TypeError, OverflowError, AttributeError) as error:
             # The client could not write a value in its column's type; its text may quote the value.
-            _without_frames(error)
+            forget_frames(error)
             raise ClickHouseError(
                 _DOES_NOT_FIT, f"a value does not fit its column of {table.name}"
             ) from error
         except (DriverError, OSError, TimeoutError) as error:
-            _without_frames(error)
+            forget_frames(error)
             if not is_data_error(mapped(error).code):
                 # It may be another server by now, of another version.
                 self._settings = None
@@ -179,17 +179,6 @@ def _without_data_frames() -> None:
     """
     for name in ("pd", "pd_time_test", "np"):
         vars(options).setdefault(name, None)
-
-
-def _without_frames(error: BaseException | None) -> None:
-    """Let go of the frames that an error and its causes came through.
-
-    The client keeps errors in variables of these frames, so each keeps itself and, with its callers' frames,
-    the rows of the batch: an outage would fill the memory with batches until garbage is looked for.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def mapped(error: Exception) -> ClickHouseError:
