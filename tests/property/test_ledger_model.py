@@ -173,10 +173,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1000), other=st.integers(0, 1000), cost=AMOUNTS)
     def settle_late(self, which: int, other: int, cost: int) -> None:
         """Whoever was thought dead ends what it had reserved, and not what its successor has (M3)."""
-        open_ones = [each.record.request_id for each in self.model.wanted.values() if each.open]
+        open_ones = [each.record for each in self.model.wanted.values() if each.open]
         if open_ones:
-            record = self.reserves[other % len(self.reserves)]
-            self._settle(record, open_ones[which % len(open_ones)], cost, in_doubt=False)
+            successor = open_ones[which % len(open_ones)]
+            others = [record for record in self.reserves if record.id != successor.id]
+            if others:
+                record = others[other % len(others)]
+                self._settle(record, successor.request_id, cost, in_doubt=False)
 
     def _settle(self, record: Reserve, request_id: str, cost: int, *, in_doubt: bool) -> None:
         applied = self.write(
@@ -284,7 +287,7 @@ def _fields(state: Any) -> dict[str, Any]:
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLedgerMachine.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 
 
 @settings(max_examples=60, deadline=None)
