@@ -32,6 +32,8 @@ def run_tests(tree: Path, tests: Iterable[str], *, stop_at_first: bool) -> Repor
             **os.environ,
             "PYTHONPATH": os.pathsep.join(str(path) for path in source_folders(tree)),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The order of sets is part of what an example does: the same in every run.
+            "PYTHONHASHSEED": "0",
             "MUTANT_REPORT": str(report),
         }
         command = [
