@@ -8,7 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from support.fetcher import Handler, decoded, fetcher, inbound, job, page_of, request_of, routed, run, site
+from support.fetcher import (
+    Handler,
+    decoded,
+    fetcher,
+    inbound,
+    job,
+    page_of,
+    raw_server,
+    request_of,
+    routed,
+    run,
+    site,
+)
 from tidegate.events import Event
 from tidegate.outcome import Dead, Defer, Done, ErrorClass, Outcome, Reason, Retry
 from tidegate.records import HEADER_JOB, HEADER_ORIGINAL, HEADER_PAGE, JobState, body_hash, decoder, encode
@@ -377,22 +389,6 @@ async def test_a_page_may_be_empty() -> None:
         assert page_of(await run(service, f"{base}/204")).body == b""
         assert page_of(await run(service, f"{base}/0")).meta.length == 0
         assert page_of(await run(service, job(f"{base}/0", method="HEAD"))).body == b""
-
-
-async def raw_server(answer: bytes, *, close: bool = True) -> asyncio.Server:
-    """Answer every connection with these bytes."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        if close:
-            writer.close()
-        else:
-            await reader.read()
-            writer.close()
-
-    return await asyncio.start_server(talk, "127.0.0.1", 0)
 
 
 async def test_headers_that_are_no_utf_8_do_not_cost_the_page() -> None:

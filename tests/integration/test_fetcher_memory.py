@@ -3,14 +3,12 @@
 A fetcher lets the collector look seldom: a site that breaks every body off would fill its memory before.
 """
 
-import asyncio
-import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
-from support.fetcher import fetcher, run
+from support.collector import no_collector
+from support.fetcher import fetcher, raw_server, run
 from tidegate.outcome import Dead, Retry
 
 _BODY = b"x" * 2_000_000
@@ -21,31 +19,12 @@ _CHUNKS = b"Transfer-Encoding: chunked"
 @pytest.fixture
 def only_counts() -> Iterator[None]:
     """Let only reference counts free anything, and count what is allocated."""
-    gc.collect()
-    gc.disable()
-    tracemalloc.start()
-    try:
-        yield
-    finally:
-        tracemalloc.stop()
-        gc.enable()
-
-
-@asynccontextmanager
-async def answering(head: bytes, body: bytes, *, close: bool) -> AsyncIterator[str]:
-    """Run a server that answers with this, and then closes or falls silent; yield its URL."""
-    ending = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body)
-        if not close:
-            await ending.wait()
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        ending.set()
+    with no_collector():
+        tracemalloc.start()
+        try:
+            yield
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -63,10 +42,10 @@ async def test_what_was_read_of_a_body_that_failed_is_free(
     head: bytes, body: bytes, says: str, *, close: bool
 ) -> None:
     """The error knows the frames that it came through, and they know the pieces."""
-    async with (
-        answering(head, body, close=close) as url,
-        fetcher(read_timeout_s=0.5, total_timeout_s=50, max_body_bytes=3_000_000) as service,
-    ):
+    server = await raw_server(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body, close=close)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, fetcher(read_timeout_s=0.5, total_timeout_s=50, max_body_bytes=3_000_000) as service:
+        # The last one is judged: the first ones make what stays, such as the connections' own objects.
         for _ in range(5):
             before = tracemalloc.get_traced_memory()[0]
             outcome = await run(service, url)

@@ -4,17 +4,18 @@ The storer lets the collector look so seldom that cycles with bodies in them wou
 """
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
 from support.chaos_faults import clickhouse_error
+from support.collector import no_collector
 from support.faulty_proxy import FaultyProxy, Kind, NetworkFault, faulty_proxy
 from support.storer import EPOCH_MS, Endpoint
 from tidegate.clock import SystemClock
@@ -31,6 +32,7 @@ from tidegate_storer.rows import Write
 from tidegate_storer.settings import StorerSettings
 from tidegate_storer.tables import BODIES
 
+_numbers = count()
 _MEMORY_LIMIT_EXCEEDED, _TOO_LARGE_STRING_SIZE = 241, 131
 _FAULTS = {
     "it is away": NetworkFault(kind=Kind.RESET),
@@ -42,14 +44,11 @@ _FAULTS = {
 
 
 @pytest.fixture(autouse=True)
-def no_collector(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def only_counts(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Let only reference counts free anything; no kept log record holds an error."""
     caplog.set_level(logging.CRITICAL, "clickhouse_connect")
-    gc.disable()
-    try:
+    with no_collector():
         yield
-    finally:
-        gc.enable()
 
 
 @asynccontextmanager
@@ -72,7 +71,7 @@ class Bodies:
 
     def __init__(self) -> None:
         # No two inserts have the same ones, so none is taken for another sent again.
-        self._bodies = [b"%d %d" % (id(self), number) * 20_000 for number in range(12)]
+        self._bodies = [b"%8d" % next(_numbers) * 40_000 for _ in range(12)]
         self._before = self._references()
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """What the fetcher's tests share: records, a built fetcher, a little web server, the challenge fixtures."""
 
+import asyncio
 import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -232,3 +233,19 @@ def routed(routes: Mapping[str, web.Response | Handler]) -> Handler:
         return web.Response(status=found.status, body=found.body, headers=found.headers)
 
     return handle
+
+
+async def raw_server(answer: bytes, *, close: bool = True) -> asyncio.Server:
+    """Answer every connection with these bytes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        if close:
+            writer.close()
+        else:
+            await reader.read()
+            writer.close()
+
+    return await asyncio.start_server(talk, "127.0.0.1", 0)

@@ -104,6 +104,7 @@ class ClickHouse:
                 _DOES_NOT_FIT, f"a value does not fit its column of {table.name}"
             ) from error
         except (DriverError, OSError, TimeoutError) as error:
+            # Mapped twice: a variable would hold our own error, which knows this frame.
             forget_frames(error)
             if not is_data_error(mapped(error).code):
                 # It may be another server by now, of another version.
